@@ -1,0 +1,256 @@
+//! The distance table: how far people were found from their last known position, by category and
+//! environment. The shipped table is `lost_person_distances.csv`, an operator may bring another.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::csv;
+use super::error::{AreaError, TableError, TableProblem};
+use crate::model::{Category, Environment, Profile};
+
+const SHIPPED: &str = include_str!("lost_person_distances.csv");
+
+const HEADER: [&str; 7] = [
+    "category",
+    "environment",
+    "r25_km",
+    "r50_km",
+    "r75_km",
+    "r95_km",
+    "source",
+];
+
+/// The name in the environment column of the one row of a category without environments.
+const ANY: &str = "any";
+
+/// The checked distance table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DistanceTable {
+    /// `None` is the row for any environment.
+    rows: BTreeMap<(Category, Option<Environment>), DistanceRow>,
+    digest: String,
+}
+
+/// One row: the distances in km within which 25, 50, 75 and 95 % were found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DistanceRow {
+    /// 25, 50 and 75 %.
+    quartiles_km: [f64; 3],
+    /// 95 %, where it is known.
+    r95_km: Option<f64>,
+    source: String,
+}
+
+/// What the table has for a profile, and what had to be assumed to find it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen<'a> {
+    /// The category whose figures apply: the profile's own, unless it is an unknown adult.
+    pub category: Category,
+    /// The distances in km within which 25, 50, 75 and 95 % were found.
+    pub quantiles_km: [f64; 4],
+    /// Where the figures come from.
+    pub source: &'a str,
+    /// Every fallback taken and assumption made, in words.
+    pub assumptions: Vec<String>,
+}
+
+impl DistanceTable {
+    /// The table that comes with the house.
+    ///
+    /// # Errors
+    /// None that a build with passing tests could meet.
+    pub fn shipped() -> Result<Self, TableError> {
+        Self::parse(SHIPPED)
+    }
+
+    /// Reads a table and checks every row, and that every category has one to fall back on.
+    ///
+    /// # Errors
+    /// [`TableError`], which names the row.
+    pub fn parse(text: &str) -> Result<Self, TableError> {
+        let mut records = csv::records(text);
+        let header = records.next().unwrap_or_default();
+        if header.fields != HEADER {
+            return Err(TableError {
+                line: 1,
+                row: header.fields.join(","),
+                problem: TableProblem::Header {
+                    expected: HEADER.join(","),
+                },
+            });
+        }
+        let mut rows = BTreeMap::new();
+        for record in records {
+            let read = parse_row(&record.fields).and_then(|(key, row)| {
+                rows.insert(key, row)
+                    .map_or(Ok(()), |_| Err(TableProblem::Twice))
+            });
+            if let Err(problem) = read {
+                let row = record
+                    .fields
+                    .iter()
+                    .take(2)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(",");
+                return Err(TableError {
+                    line: record.line,
+                    row,
+                    problem,
+                });
+            }
+        }
+        for &category in Category::ALL {
+            let has = |environment| rows.contains_key(&(category, environment));
+            if category != Category::UnknownAdult && !has(Some(Environment::Default)) && !has(None)
+            {
+                return Err(TableError {
+                    line: 1,
+                    row: category.name().to_owned(),
+                    problem: TableProblem::NoFallback,
+                });
+            }
+        }
+        Ok(Self {
+            rows,
+            digest: hex::encode(Sha256::digest(text)),
+        })
+    }
+
+    /// SHA-256 of the table's text in hexadecimal, kept with every plan made from it.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The row for a profile: of its own environment, else of the wider one, else `default`, else
+    /// `any`. An unknown adult counts as dementia from the age `dementia_from_age` on, as mental
+    /// illness below it and where the age is not known [A].
+    ///
+    /// # Errors
+    /// [`AreaError::NoDistance95`] where the row has no 95 % distance, as abduction has none.
+    pub fn row(&self, profile: &Profile, dementia_from_age: u8) -> Result<Chosen<'_>, AreaError> {
+        let mut assumptions = Vec::new();
+        let category = match profile.category {
+            Category::UnknownAdult => {
+                let (category, why) = stand_in(profile.age, dementia_from_age);
+                assumptions.push(format!("unknown adult {why}: taken as {category}"));
+                category
+            }
+            known => known,
+        };
+        let wanted = profile.environment;
+        let (found, row) = fallbacks(wanted)
+            .find_map(|one| self.rows.get(&(category, one)).map(|row| (one, row)))
+            .ok_or(AreaError::NoRow {
+                category,
+                environment: wanted,
+            })?;
+        if let Some(other) = found
+            && other != wanted
+        {
+            assumptions.push(format!("no {wanted} row for {category}: took {other}"));
+        }
+        if found.is_none() && wanted != Environment::Default {
+            assumptions.push(format!("no {wanted} row for {category}: took its one row"));
+        }
+        let r95 = row.r95_km.ok_or(AreaError::NoDistance95 { category })?;
+        let [r25, r50, r75] = row.quartiles_km;
+        Ok(Chosen {
+            category,
+            quantiles_km: [r25, r50, r75, r95],
+            source: &row.source,
+            assumptions,
+        })
+    }
+}
+
+fn stand_in(age: Option<u8>, dementia_from_age: u8) -> (Category, String) {
+    match age {
+        Some(age) if age >= dementia_from_age => (
+            Category::Dementia,
+            format!("of {age}, which is {dementia_from_age} or older"),
+        ),
+        Some(age) => (
+            Category::MentalIllness,
+            format!("of {age}, under {dementia_from_age}"),
+        ),
+        None => (Category::MentalIllness, "of unknown age".to_owned()),
+    }
+}
+
+/// Where to look, in order. The shipped table splits `dry` by terrain for some categories only.
+fn fallbacks(wanted: Environment) -> impl Iterator<Item = Option<Environment>> {
+    let wider = match wanted {
+        Environment::DryFlat | Environment::DryMountain => Some(Environment::Dry),
+        _ => None,
+    };
+    [Some(wanted), wider, Some(Environment::Default)]
+        .into_iter()
+        .flatten()
+        .map(Some)
+        .chain([None])
+}
+
+type Key = (Category, Option<Environment>);
+
+fn parse_row(fields: &[String]) -> Result<(Key, DistanceRow), TableProblem> {
+    let [category, environment, r25, r50, r75, r95, source] = fields else {
+        return Err(TableProblem::Fields {
+            expected: HEADER.len(),
+            found: fields.len(),
+        });
+    };
+    let category = category.parse::<Category>()?;
+    if category == Category::UnknownAdult {
+        return Err(TableProblem::StandIn);
+    }
+    let environment = match environment.as_str() {
+        ANY => None,
+        name => Some(name.parse::<Environment>()?),
+    };
+    let quartiles_km = [
+        kilometres(r25, 2)?,
+        kilometres(r50, 3)?,
+        kilometres(r75, 4)?,
+    ];
+    let r95_km = if r95.is_empty() {
+        None
+    } else {
+        Some(kilometres(r95, 5)?)
+    };
+    let rising = quartiles_km
+        .iter()
+        .chain(&r95_km)
+        .is_sorted_by(|near, far| near < far);
+    if !rising {
+        return Err(TableProblem::NotRising);
+    }
+    if source.trim().is_empty() {
+        return Err(TableProblem::NoSource);
+    }
+    Ok((
+        (category, environment),
+        DistanceRow {
+            quartiles_km,
+            r95_km,
+            source: source.clone(),
+        },
+    ))
+}
+
+/// No distance on Earth is longer than half its circumference.
+fn kilometres(text: &str, column: usize) -> Result<f64, TableProblem> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|km| *km > 0.0 && *km < 20_015.0)
+        .ok_or_else(|| TableProblem::Distance {
+            column: HEADER[column],
+            given: text.chars().take(40).collect(),
+        })
+}
+
+#[cfg(test)]
+#[path = "distances_tests.rs"]
+mod tests;

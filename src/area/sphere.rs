@@ -1,0 +1,101 @@
+//! Distances and directions on the sphere that the model measures on.
+
+use crate::model::{InvalidPosition, Position};
+
+/// Mean radius of the Earth (IUGG).
+const EARTH_KM: f64 = 6_371.008_8;
+
+/// The great-circle distance in km, by the haversine formula.
+#[must_use]
+pub fn great_circle_km(a: Position, b: Position) -> f64 {
+    let (lat_a, lat_b) = (a.lat().to_radians(), b.lat().to_radians());
+    let north = libm::sin((lat_b - lat_a) / 2.0);
+    let east = libm::sin((b.lon() - a.lon()).to_radians() / 2.0);
+    let h = north * north + libm::cos(lat_a) * libm::cos(lat_b) * east * east;
+    2.0 * EARTH_KM * libm::asin(libm::sqrt(h.clamp(0.0, 1.0)))
+}
+
+/// The tangent plane at a place: turns km east and north into positions that lie at that
+/// great-circle distance, in that direction. Works at the poles and across the antimeridian.
+#[derive(Debug, Clone, Copy)]
+pub struct Horizon {
+    up: [f64; 3],
+    east: [f64; 3],
+    north: [f64; 3],
+}
+
+impl Horizon {
+    /// The plane at `place`. At a pole, the place's longitude says which way is north.
+    #[must_use]
+    pub fn at(place: Position) -> Self {
+        let (sin_lat, cos_lat) = libm::sincos(place.lat().to_radians());
+        let (sin_lon, cos_lon) = libm::sincos(place.lon().to_radians());
+        Self {
+            up: [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat],
+            east: [-sin_lon, cos_lon, 0.0],
+            north: [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat],
+        }
+    }
+
+    /// The position so many km off, as the crow flies over the sphere.
+    ///
+    /// # Errors
+    /// [`InvalidPosition`] for distances that are not finite.
+    pub fn point(&self, east_km: f64, north_km: f64) -> Result<Position, InvalidPosition> {
+        let km = libm::sqrt(east_km * east_km + north_km * north_km);
+        let (sin, cos) = libm::sincos(km / EARTH_KM);
+        // Near 0, sin(km/R)/km is 1/R; dividing 0 by 0 is not.
+        let scale = if km > 0.0 { sin / km } else { 0.0 };
+        let (e, n) = (east_km * scale, north_km * scale);
+        let [x, y, z] =
+            std::array::from_fn(|i| cos * self.up[i] + e * self.east[i] + n * self.north[i]);
+        let lat = libm::atan2(z, libm::sqrt(x * x + y * y)).to_degrees();
+        Position::new(lat, libm::atan2(y, x).to_degrees())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn place(lat: f64, lon: f64) -> Position {
+        Position::new(lat, lon).unwrap()
+    }
+
+    #[test]
+    fn known_distances() {
+        let degree = EARTH_KM.to_radians();
+        assert!((great_circle_km(place(0.0, 0.0), place(0.0, 1.0)) - degree).abs() < 1e-9);
+        assert!((great_circle_km(place(0.0, 179.5), place(0.0, -179.5)) - degree).abs() < 1e-9);
+        let half = great_circle_km(place(90.0, 13.0), place(-90.0, -75.0));
+        assert!((half - 180.0 * degree).abs() < 1e-6);
+        // London to Paris.
+        let km = great_circle_km(place(51.507_4, -0.127_8), place(48.856_6, 2.352_2));
+        assert!((km - 343.56).abs() < 0.05, "{km}");
+    }
+
+    #[test]
+    fn directions() {
+        let horizon = Horizon::at(place(0.0, 179.99));
+        let east = horizon.point(10.0, 0.0).unwrap();
+        assert!(east.lon() < -179.9 && east.lat().abs() < 1e-12);
+        let north = horizon.point(0.0, 10.0).unwrap();
+        assert!((north.lat() - (10.0 / EARTH_KM).to_degrees()).abs() < 1e-12);
+        let pole = Horizon::at(place(90.0, 0.0));
+        assert!((pole.point(0.0, 0.0).unwrap().lat() - 90.0).abs() < 1e-12);
+        assert!(horizon.point(f64::INFINITY, 0.0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_point_lies_at_its_distance(
+            lat in -90.0..=90.0_f64, lon in -180.0..=180.0_f64,
+            east in -90.0..90.0_f64, north in -90.0..90.0_f64,
+        ) {
+            let start = place(lat, lon);
+            let end = Horizon::at(start).point(east, north).unwrap();
+            prop_assert!((great_circle_km(start, end) - east.hypot(north)).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Homeward.
+
+pub mod model;
+pub mod store;

@@ -1,0 +1,3 @@
+//! The `homeward` command.
+
+fn main() {}

@@ -1,0 +1,213 @@
+//! Words of dispatch that the store, the rules and the interfaces share.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::named::named;
+use super::{AlertId, AppId, BatchId, CaseId, PersonNumber, Urgency};
+
+named! {
+    /// What a revision or batch says to people.
+    "kind" Kind {
+        /// Somebody is missing.
+        Issue = "issue",
+        /// Something changed.
+        Update = "update",
+        /// Over: the notice goes away.
+        Recall = "recall",
+        /// A test of an app's way to its phones; belongs to no case.
+        Test = "test",
+    }
+}
+
+named! {
+    /// Where a batch is on its way.
+    "state" BatchState {
+        /// Waits in the database.
+        Pending = "pending",
+        /// Handed to the app queue, not yet confirmed: it may have gone out.
+        Sending = "sending",
+        /// Confirmed by the app queue.
+        Sent = "sent",
+        /// Acknowledged by the app.
+        Taken = "taken",
+        /// Refused too often; can be replayed.
+        Dead = "dead",
+        /// Not taken in time.
+        Expired = "expired",
+        /// Taken back before it was sent.
+        Withdrawn = "withdrawn",
+    }
+}
+
+named! {
+    /// What became of a person in the area: told, or why not.
+    "reason" Reason {
+        /// Told.
+        Told = "told",
+        /// Told by an earlier wave or sweep of this alert.
+        ToldAlready = "told_already",
+        /// Opted out of alerts, or of exercises.
+        OptedOut = "opted_out",
+        /// Does not want to be disturbed now.
+        Muted = "muted",
+        /// Last seen here too long ago.
+        StalePosition = "stale_position",
+        /// It is night there.
+        QuietHours = "quiet_hours",
+        /// Was told of enough alerts lately.
+        Cap = "cap",
+        /// The app is paused.
+        AppPaused = "app_paused",
+        /// The case has used up its budget.
+        Budget = "budget",
+        /// The case may tell no more until an operator confirms it.
+        Ceiling = "ceiling",
+    }
+}
+
+named! {
+    /// Which allowance of alerts a case draws on.
+    "budget" CapBudget {
+        /// That of ordinary cases.
+        Usual = "usual",
+        /// That of critical cases.
+        Critical = "critical",
+        /// That of drills.
+        Exercise = "exercise",
+    }
+}
+
+impl CapBudget {
+    /// The allowance that a case draws on.
+    #[must_use]
+    pub const fn of(urgency: Urgency, exercise: bool) -> Self {
+        match (exercise, urgency) {
+            (true, _) => Self::Exercise,
+            (false, Urgency::Critical) => Self::Critical,
+            (false, _) => Self::Usual,
+        }
+    }
+}
+
+named! {
+    /// Where a wave stands.
+    "state" WaveState {
+        /// Goes out when due.
+        Waiting = "waiting",
+        /// Is wide: needs a second operator's approval.
+        Approval = "approval",
+        /// Held back by an operator.
+        Held = "held",
+        /// Released.
+        Released = "released",
+        /// The case ended before it went out.
+        Withdrawn = "withdrawn",
+    }
+}
+
+named! {
+    /// What an app reports back about a batch.
+    "receipt" ReceiptKind {
+        /// The app has the batch.
+        Taken = "taken",
+        /// Reached the phones.
+        Delivered = "delivered",
+        /// Was opened.
+        Opened = "opened",
+        /// Not shown, because the phone is outside the area.
+        Trimmed = "trimmed",
+        /// The token is no longer good.
+        TokenGone = "token_gone",
+    }
+}
+
+/// An alert as the store keeps it; what people read is in its revisions.
+#[derive(Debug, Clone)]
+pub struct AlertRecord {
+    /// Its id.
+    pub id: AlertId,
+    /// The case it is about.
+    pub case: CaseId,
+    /// Its urgency.
+    pub urgency: Urgency,
+    /// Whether it is a drill.
+    pub exercise: bool,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was recalled.
+    pub closed_at: Option<Timestamp>,
+    /// The newest revision.
+    pub revision: i64,
+    /// When the last of its issues expires.
+    pub expires_at: Option<Timestamp>,
+    /// Rounds released so far.
+    pub rounds: i64,
+}
+
+/// Somebody in the searched cells, as the covering index knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The app that would tell them.
+    pub app: AppId,
+    /// The app's name for the device.
+    pub token: Vec<u8>,
+    /// The number of the person.
+    pub person: PersonNumber,
+    /// What they allow.
+    pub flags: SubscriberFlags,
+    /// The hour (since 1970) in which they were last seen in their cell.
+    pub seen_hour: i32,
+    /// When they may be disturbed again, in ms since 1970; 0 if at any time.
+    pub muted_until_ms: i64,
+    /// When the app last wrote, in ms since 1970; known only where several apps share the person.
+    pub seen_at_ms: i64,
+}
+
+/// What a subscriber allows, as bits of one small number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SubscriberFlags(pub i32);
+
+impl SubscriberFlags {
+    /// Removed; the row remembers the person number for a while.
+    pub const DELETED: i32 = 1;
+    /// The person is known by a key that apps share.
+    pub const SHARED: i32 = 2;
+    /// Wants no alerts at all.
+    pub const OPTED_OUT: i32 = 4;
+    /// Takes part in exercises.
+    pub const DRILLS: i32 = 8;
+    /// A volunteer.
+    pub const VOLUNTEER: i32 = 16;
+
+    /// Whether a bit is set.
+    #[must_use]
+    pub const fn has(self, bit: i32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// A batch on its way to an app, with all that is needed to write it out.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its id; never changes.
+    pub id: BatchId,
+    /// The app it goes to.
+    pub app: AppId,
+    /// The alert it carries.
+    pub alert: AlertId,
+    /// The alert's revision.
+    pub revision: i64,
+    /// What it says.
+    pub kind: Kind,
+    /// How many people it tells.
+    pub people: i64,
+    /// Who they are (see the alert room's `Recipients`).
+    pub recipients: Vec<u8>,
+    /// The alert as people read it (protobuf).
+    pub content: Vec<u8>,
+    /// The area for the phone (protobuf); empty for a recall.
+    pub area: Vec<u8>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,31 @@
+//! Ids, records and value types that many rooms share. They validate themselves, nothing more.
+
+mod case;
+mod cell;
+mod dispatch;
+mod holder;
+mod ids;
+mod named;
+mod position;
+mod profile;
+mod sighting;
+
+pub use case::{
+    Actor, Amendment, Attribution, Case, CaseState, Check, Consent, Contact, FoundThrough,
+    Language, LastKnownPosition, Outcome, Person, PublishedField, Report, Sex, Urgency,
+    Verification,
+};
+pub use cell::{Cell, CellRange, InvalidCell, SUBSCRIBER_RESOLUTION};
+pub use dispatch::{
+    AlertRecord, Batch, BatchState, Candidate, CapBudget, Kind, Reason, ReceiptKind,
+    SubscriberFlags, WaveState,
+};
+pub use holder::{Agency, App, Caller, Holder, Operator, Scope};
+pub use ids::{
+    AgencyId, AlertId, AppId, BatchId, CaseId, KeyId, OperatorId, PersonNumber, PlanId, ShardId,
+    SightingId,
+};
+pub use named::UnknownName;
+pub use position::{Datum, InvalidPosition, Position};
+pub use profile::{Category, Environment, Mobility, Profile};
+pub use sighting::{Sighting, SightingReport, SightingSource, SightingState};

@@ -1,0 +1,107 @@
+//! Sightings.
+
+use super::sql::{Row, statements, to_json};
+use super::{Session, StoreError, Tx};
+use crate::model::{CaseId, Sighting, SightingId};
+
+statements! {
+    INSERT_SIGHTING {
+        "INSERT INTO sightings (id, case_id, reported_by, source, seen_at, received_at, credibility,
+             state, report)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    }
+    SELECT_SIGHTING {
+        "SELECT * FROM sightings WHERE id = $1"
+    }
+    LOCK_SIGHTING {
+        postgres: "SELECT * FROM sightings WHERE id = $1 FOR UPDATE"
+        sqlite: "SELECT * FROM sightings WHERE id = $1"
+    }
+    SELECT_OF_CASE {
+        "SELECT * FROM sightings WHERE case_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"
+    }
+    UPDATE_SIGHTING {
+        "UPDATE sightings SET credibility = $2, state = $3 WHERE id = $1"
+    }
+}
+
+/// Keeps a sighting.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn add(tx: &mut Tx, sighting: &Sighting) -> Result<(), StoreError> {
+    tx.query(&INSERT_SIGHTING)
+        .bind(sighting.id)
+        .bind(sighting.case)
+        .bind(sighting.reported_by.as_str())
+        .bind(sighting.source.name())
+        .bind(sighting.seen_at.as_millisecond())
+        .bind(sighting.received_at.as_millisecond())
+        .bind(sighting.credibility)
+        .bind(sighting.state.name())
+        .bind(sighting.report.as_ref().map(to_json).transpose()?)
+        .execute()
+        .await
+        .map(drop)
+}
+
+/// One sighting.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn get(session: &mut Session, id: SightingId) -> Result<Option<Sighting>, StoreError> {
+    let row = session.query(&SELECT_SIGHTING).bind(id).fetch_optional().await?;
+    row.as_ref().map(to_sighting).transpose()
+}
+
+/// One sighting, which nobody else can change until this transaction ends.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn lock(tx: &mut Tx, id: SightingId) -> Result<Option<Sighting>, StoreError> {
+    let row = tx.query(&LOCK_SIGHTING).bind(id).fetch_optional().await?;
+    row.as_ref().map(to_sighting).transpose()
+}
+
+/// A page of a case's sightings after one of them, oldest first.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn page(
+    session: &mut Session,
+    case: CaseId,
+    after: Option<SightingId>,
+    limit: i64,
+) -> Result<Vec<Sighting>, StoreError> {
+    let rows =
+        session.query(&SELECT_OF_CASE).bind(case).bind(after).bind(limit).fetch_all().await?;
+    rows.iter().map(to_sighting).collect()
+}
+
+/// Writes back credibility and state of a sighting that was locked.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn change(tx: &mut Tx, sighting: &Sighting) -> Result<(), StoreError> {
+    tx.query(&UPDATE_SIGHTING)
+        .bind(sighting.id)
+        .bind(sighting.credibility)
+        .bind(sighting.state.name())
+        .execute()
+        .await
+        .map(drop)
+}
+
+fn to_sighting(row: &Row) -> Result<Sighting, StoreError> {
+    Ok(Sighting {
+        id: row.get("id")?,
+        case: row.get("case_id")?,
+        reported_by: row.get("reported_by")?,
+        source: row.named("source")?,
+        seen_at: row.time("seen_at")?,
+        received_at: row.time("received_at")?,
+        credibility: row.get("credibility")?,
+        state: row.named("state")?,
+        report: row.json_or_none("report")?,
+    })
+}
