@@ -193,7 +193,7 @@ statements! {
     }
     SELECT_DEAD {
         "SELECT id, app_id, alert_id, kind, people, reason, settled_at, expires_at FROM batches
-         WHERE state = 'dead' AND ($1 IS NULL OR app_id = $1) ORDER BY settled_at DESC LIMIT $2"
+         WHERE state = 'dead' AND (app_id = $1 OR $1 IS NULL) ORDER BY settled_at DESC LIMIT $2"
     }
     IS_OPEN {
         "SELECT b.state, b.kind, a.closed_at FROM batches b LEFT JOIN alerts a ON a.id = b.alert_id

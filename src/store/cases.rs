@@ -25,8 +25,8 @@ statements! {
     }
     SELECT_PAGE {
         "SELECT * FROM cases
-         WHERE ($1 IS NULL OR agency_id = $1) AND ($2 IS NULL OR state = $2)
-           AND ($3 IS NULL OR id < $3)
+         WHERE (agency_id = $1 OR $1 IS NULL) AND (state = $2 OR $2 IS NULL)
+           AND (id < $3 OR $3 IS NULL)
          ORDER BY id DESC LIMIT $4"
     }
     SELECT_NEAR_IN_TIME {

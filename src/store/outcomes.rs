@@ -17,8 +17,8 @@ statements! {
                 ) AS told,
                 (SELECT count(*) FROM sightings s WHERE s.case_id = cases.id) AS sightings
          FROM cases
-         WHERE cases.state = 'closed' AND ($1 IS NULL OR cases.agency_id = $1)
-           AND ($2 IS NULL OR cases.id < $2)
+         WHERE cases.state = 'closed' AND (cases.agency_id = $1 OR $1 IS NULL)
+           AND (cases.id < $2 OR $2 IS NULL)
          ORDER BY cases.id DESC LIMIT $3"
     }
 }

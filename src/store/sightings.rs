@@ -18,7 +18,7 @@ statements! {
         sqlite: "SELECT * FROM sightings WHERE id = $1"
     }
     SELECT_OF_CASE {
-        "SELECT * FROM sightings WHERE case_id = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"
+        "SELECT * FROM sightings WHERE case_id = $1 AND (id > $2 OR $2 IS NULL) ORDER BY id LIMIT $3"
     }
     UPDATE_SIGHTING {
         "UPDATE sightings SET credibility = $2, state = $3 WHERE id = $1"

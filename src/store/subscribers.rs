@@ -33,7 +33,7 @@ statements! {
     }
     SELECT_PERSONS {
         postgres: "SELECT key, number FROM persons WHERE key = ANY($1)"
-        sqlite: "SELECT key, number FROM json_each($1) k CROSS JOIN persons
+        sqlite: "SELECT persons.key, persons.number FROM json_each($1) k CROSS JOIN persons
                  WHERE persons.key = unhex(k.value->>0)"
     }
     UPSERT {
