@@ -14,6 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("homeward.v1.bin"), public.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(public)?;
     let store = protox::compile(["homeward/store/v1/recipients.proto"], ["proto"])?;
-    tonic_prost_build::configure().build_server(false).build_client(false).compile_fds(store)?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .build_client(false)
+        .compile_fds(store)?;
     Ok(())
 }

@@ -1,3 +1,10 @@
 //! The `homeward` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use homeward::commands::{Cli, run};
+
+fn main() -> ExitCode {
+    run(&Cli::parse())
+}

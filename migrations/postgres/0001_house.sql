@@ -194,24 +194,31 @@ CREATE INDEX waves_waiting ON waves (due_at) WHERE state = 'waiting';
 
 -- The audience.
 
+-- Person numbers are given out by region (a coarse H3 cell), so that neighbours' numbers lie close
+-- together: person number = block x 65536 + place. Fan-out locks rows here; they never change.
 CREATE TABLE person_blocks (
-    -- person number = block x 65536 + place
-    block BIGINT GENERATED ALWAYS AS IDENTITY (START WITH 1) CONSTRAINT person_blocks_pk PRIMARY KEY,
-    -- The coarse H3 cell whose newcomers get numbers from this block.
-    region BIGINT NOT NULL,
-    used BIGINT NOT NULL CONSTRAINT person_blocks_used_range CHECK (used BETWEEN 0 AND 65536)
+    block BIGINT GENERATED ALWAYS AS IDENTITY CONSTRAINT person_blocks_pk PRIMARY KEY,
+    region BIGINT NOT NULL
 );
-CREATE INDEX person_blocks_by_region ON person_blocks (region, block);
 
+-- The block that a region's newcomers get their numbers from.
+CREATE TABLE person_regions (
+    region BIGINT CONSTRAINT person_regions_pk PRIMARY KEY,
+    block BIGINT NOT NULL CONSTRAINT person_regions_block_fk REFERENCES person_blocks (block),
+    used BIGINT NOT NULL CONSTRAINT person_regions_used_range CHECK (used BETWEEN 0 AND 65536)
+);
+
+-- Keys by which apps know that they share a person. Several keys may be one person's.
 CREATE TABLE persons (
     key BYTEA CONSTRAINT persons_pk PRIMARY KEY,
-    number BIGINT NOT NULL CONSTRAINT persons_number_unique UNIQUE
+    number BIGINT NOT NULL
 );
 
 CREATE TABLE subscribers (
     app_id INTEGER NOT NULL CONSTRAINT subscribers_app_fk REFERENCES apps (id),
     token BYTEA NOT NULL CONSTRAINT subscribers_token_length CHECK (length(token) BETWEEN 1 AND 64),
     cell BIGINT NOT NULL,
+    -- 0 while only a deletion is known of this token.
     person BIGINT NOT NULL,
     seen_at BIGINT NOT NULL,
     seen_hour INTEGER NOT NULL,
@@ -237,7 +244,6 @@ CREATE TABLE rounds (
     expires_at BIGINT NOT NULL,
     -- The released area for the phone to check against (protobuf).
     area BYTEA NOT NULL,
-    done_at BIGINT,
     CONSTRAINT rounds_pk PRIMARY KEY (alert_id, number)
 );
 

@@ -194,24 +194,31 @@ CREATE INDEX waves_waiting ON waves (due_at) WHERE state = 'waiting';
 
 -- The audience.
 
+-- Person numbers are given out by region (a coarse H3 cell), so that neighbours' numbers lie close
+-- together: person number = block x 65536 + place.
 CREATE TABLE person_blocks (
-    -- person number = block x 65536 + place
     block INTEGER PRIMARY KEY AUTOINCREMENT,
-    -- The coarse H3 cell whose newcomers get numbers from this block.
-    region INTEGER NOT NULL,
-    used INTEGER NOT NULL CONSTRAINT person_blocks_used_range CHECK (used BETWEEN 0 AND 65536)
+    region INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX person_blocks_by_region ON person_blocks (region, block);
 
+-- The block that a region's newcomers get their numbers from.
+CREATE TABLE person_regions (
+    region INTEGER CONSTRAINT person_regions_pk PRIMARY KEY,
+    block INTEGER NOT NULL CONSTRAINT person_regions_block_fk REFERENCES person_blocks (block),
+    used INTEGER NOT NULL CONSTRAINT person_regions_used_range CHECK (used BETWEEN 0 AND 65536)
+) STRICT;
+
+-- Keys by which apps know that they share a person. Several keys may be one person's.
 CREATE TABLE persons (
     key BLOB CONSTRAINT persons_pk PRIMARY KEY,
-    number INTEGER NOT NULL CONSTRAINT persons_number_unique UNIQUE
+    number INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE subscribers (
     app_id INTEGER NOT NULL CONSTRAINT subscribers_app_fk REFERENCES apps (id),
     token BLOB NOT NULL CONSTRAINT subscribers_token_length CHECK (length(token) BETWEEN 1 AND 64),
     cell INTEGER NOT NULL,
+    -- 0 while only a deletion is known of this token.
     person INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,
     seen_hour INTEGER NOT NULL,
@@ -237,7 +244,6 @@ CREATE TABLE rounds (
     expires_at INTEGER NOT NULL,
     -- The released area for the phone to check against (protobuf).
     area BLOB NOT NULL,
-    done_at INTEGER,
     CONSTRAINT rounds_pk PRIMARY KEY (alert_id, number)
 ) STRICT;
 

@@ -1,15 +1,16 @@
 //! Probability by H3 cell, from a fixed set of equally likely points.
 
-use h3o::{CellIndex, LatLng, LatLngIndexer, Resolution};
+use h3o::{CellIndex, Resolution};
 use serde::{Deserialize, Serialize};
 
+use super::locate::Locator;
 use super::normal;
-use super::sphere::Horizon;
 use super::travel::TimeLaw;
 use crate::model::{Cell, InvalidPosition, Position};
 
-/// How many points stand for the law. A power of two, so that sums of whole points are exact.
-const POINTS: u32 = 4_194_304;
+/// How many points stand for the law. Half as many miss the best cell of the golden case by 0.0001.
+/// A power of two, so that sums of whole points are exact.
+const POINTS: u32 = 131_072;
 
 /// A cell and the probability that the person is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,10 +46,9 @@ pub fn by_cell(
     sigma_km: f64,
     resolution: Resolution,
 ) -> Result<Vec<CellProbability>, InvalidPosition> {
-    let horizon = Horizon::at(lkp);
     let mut sunflower = Sunflower::default();
     let mut offsets = Offsets::default();
-    let mut indexer = LatLngIndexer::default();
+    let mut locator = Locator::new(lkp, resolution);
     let mut hits = Vec::with_capacity(POINTS as usize);
     for km in law.evenly(POINTS) {
         let (sin, cos) = sunflower.turn();
@@ -58,10 +58,7 @@ pub fn by_cell(
             east += sigma_km * x;
             north += sigma_km * y;
         }
-        let point = horizon.point(east, north)?;
-        // A Position is finite, which is all that LatLng asks for.
-        let point = LatLng::new(point.lat(), point.lon()).unwrap_or_default();
-        hits.push(indexer.to_cell(point, resolution));
+        hits.push(locator.cell(east, north)?);
     }
     Ok(tally(hits))
 }

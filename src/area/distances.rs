@@ -28,16 +28,14 @@ const ANY: &str = "any";
 #[derive(Debug, Clone, PartialEq)]
 pub struct DistanceTable {
     /// `None` is the row for any environment.
-    rows: BTreeMap<(Category, Option<Environment>), DistanceRow>,
+    rows: BTreeMap<(Category, Option<Environment>), Row>,
     digest: String,
 }
 
 /// One row: the distances in km within which 25, 50, 75 and 95 % were found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DistanceRow {
-    /// 25, 50 and 75 %.
+struct Row {
     quartiles_km: [f64; 3],
-    /// 95 %, where it is known.
     r95_km: Option<f64>,
     source: String,
 }
@@ -195,7 +193,7 @@ fn fallbacks(wanted: Environment) -> impl Iterator<Item = Option<Environment>> {
 
 type Key = (Category, Option<Environment>);
 
-fn parse_row(fields: &[String]) -> Result<(Key, DistanceRow), TableProblem> {
+fn parse_row(fields: &[String]) -> Result<(Key, Row), TableProblem> {
     let [category, environment, r25, r50, r75, r95, source] = fields else {
         return Err(TableProblem::Fields {
             expected: HEADER.len(),
@@ -232,7 +230,7 @@ fn parse_row(fields: &[String]) -> Result<(Key, DistanceRow), TableProblem> {
     }
     Ok((
         (category, environment),
-        DistanceRow {
+        Row {
             quartiles_km,
             r95_km,
             source: source.clone(),

@@ -152,10 +152,12 @@ fn encloses_area(ring: &[Corner]) -> bool {
         .any(|corner| libm::fabs(corner[0] - ring[0][0]) > 0.0)
 }
 
-/// The ring with its first corner repeated at the end.
+/// The ring with its first corner repeated at the end, to the seventh decimal, which is 1 cm.
 fn closed(mut ring: Vec<Corner>) -> Vec<Corner> {
     ring.extend(ring.first().copied());
-    ring
+    ring.into_iter()
+        .map(|corner| corner.map(|degrees| libm::round(degrees * 1e7) / 1e7))
+        .collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ mod distances;
 mod error;
 mod geojson;
 mod law;
-pub mod normal;
+mod locate;
+mod normal;
 mod plan;
 mod seconds;
 mod settings;
@@ -22,7 +23,7 @@ mod waves;
 
 pub use cells::CellProbability;
 pub use cover::{compact, ranges};
-pub use distances::{Chosen, DistanceRow, DistanceTable};
+pub use distances::{Chosen, DistanceTable};
 pub use error::{AreaError, TableError, TableProblem};
 pub use geojson::feature_collection;
 pub use law::StaticLaw;

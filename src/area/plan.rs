@@ -126,7 +126,7 @@ pub fn plan(
     let minutes = settings.wave_delays_min;
     let waves = waves::cut(
         &by_cell,
-        minutes.map(|delay| Duration::from_secs(u64::from(delay) * 60)),
+        minutes.map(|delay| Duration::from_mins(u64::from(delay))),
     );
     let mut assumptions = chosen.assumptions;
     assumptions.extend(motion.assumptions);

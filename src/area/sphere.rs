@@ -15,43 +15,76 @@ pub fn great_circle_km(a: Position, b: Position) -> f64 {
     2.0 * EARTH_KM * libm::asin(libm::sqrt(h.clamp(0.0, 1.0)))
 }
 
-/// The tangent plane at a place: turns km east and north into positions that lie at that
-/// great-circle distance, in that direction. Works at the poles and across the antimeridian.
+/// A place as seen from the Earth's centre, of length 1: x to 0° east, y to 90° east, z to the north.
+pub(super) type Vector = [f64; 3];
+
+/// The tangent plane at a place: turns km east and north into places that lie at that great-circle
+/// distance, in that direction. Works at the poles and across the antimeridian.
 #[derive(Debug, Clone, Copy)]
-pub struct Horizon {
-    up: [f64; 3],
-    east: [f64; 3],
-    north: [f64; 3],
+pub(super) struct Horizon {
+    up: Vector,
+    east: Vector,
+    north: Vector,
 }
 
 impl Horizon {
     /// The plane at `place`. At a pole, the place's longitude says which way is north.
-    #[must_use]
     pub fn at(place: Position) -> Self {
         let (sin_lat, cos_lat) = libm::sincos(place.lat().to_radians());
         let (sin_lon, cos_lon) = libm::sincos(place.lon().to_radians());
         Self {
-            up: [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat],
+            up: Self::vector(place.lat(), place.lon()),
             east: [-sin_lon, cos_lon, 0.0],
             north: [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat],
         }
     }
 
-    /// The position so many km off, as the crow flies over the sphere.
+    /// The place so many km off, as the crow flies over the sphere.
+    pub fn direction(&self, east_km: f64, north_km: f64) -> Vector {
+        let km = libm::sqrt(east_km * east_km + north_km * north_km);
+        let (sin, cos) = libm::sincos(km / EARTH_KM);
+        let scale = if km > 0.0 { sin / km } else { 0.0 };
+        let (east, north) = (east_km * scale, north_km * scale);
+        std::array::from_fn(|i| cos * self.up[i] + east * self.east[i] + north * self.north[i])
+    }
+
+    /// [`Self::direction`] as a position.
     ///
     /// # Errors
     /// [`InvalidPosition`] for distances that are not finite.
     pub fn point(&self, east_km: f64, north_km: f64) -> Result<Position, InvalidPosition> {
-        let km = libm::sqrt(east_km * east_km + north_km * north_km);
-        let (sin, cos) = libm::sincos(km / EARTH_KM);
-        // Near 0, sin(km/R)/km is 1/R; dividing 0 by 0 is not.
-        let scale = if km > 0.0 { sin / km } else { 0.0 };
-        let (e, n) = (east_km * scale, north_km * scale);
-        let [x, y, z] =
-            std::array::from_fn(|i| cos * self.up[i] + e * self.east[i] + n * self.north[i]);
-        let lat = libm::atan2(z, libm::sqrt(x * x + y * y)).to_degrees();
-        Position::new(lat, libm::atan2(y, x).to_degrees())
+        Self::position(self.direction(east_km, north_km))
     }
+
+    /// The vector of a latitude and longitude in degrees.
+    pub fn vector(lat: f64, lon: f64) -> Vector {
+        let (sin_lat, cos_lat) = libm::sincos(lat.to_radians());
+        let (sin_lon, cos_lon) = libm::sincos(lon.to_radians());
+        [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
+    }
+
+    /// The position of a vector.
+    ///
+    /// # Errors
+    /// [`InvalidPosition`] where it is not finite.
+    pub fn position([x, y, z]: Vector) -> Result<Position, InvalidPosition> {
+        let lat = libm::atan2(z, libm::sqrt(x * x + y * y));
+        Position::new(lat.to_degrees(), libm::atan2(y, x).to_degrees())
+    }
+}
+
+/// The scalar product.
+pub(super) fn dot(a: Vector, b: Vector) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+/// The vector product.
+pub(super) fn cross(a: Vector, b: Vector) -> Vector {
+    [
+        a[1] * b[2] - a[2] * b[1],
+        a[2] * b[0] - a[0] * b[2],
+        a[0] * b[1] - a[1] * b[0],
+    ]
 }
 
 #[cfg(test)]

@@ -1,21 +1,25 @@
 //! `homeward plan`: the area model alone, on the command line.
 
+use std::io::{ErrorKind, Write as _};
+use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
 use crate::area::{self, DistanceTable, Plan, PlanInputs, PlannedWave, Settings};
-use crate::model::{Category, Cell, Environment, Mobility, Position, Profile};
+use crate::model::{Category, Cell, Environment, Mobility, Position, Profile, UnknownName};
 
 /// Where a person is likely to be.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
-    /// Kind of missing person, such as dementia, `child_4_6` or hiker
-    #[arg(long)]
+    /// Kind of missing person
+    #[arg(long, value_parser = one_of(Category::ALL, Category::name))]
     category: Category,
-    /// Kind of country: urban, `temperate_mountain`, dry, `dry_flat`, `dry_mountain` or default
-    #[arg(long)]
+    /// Kind of country round the last known position
+    #[arg(long, value_parser = one_of(Environment::ALL, Environment::name))]
     environment: Environment,
     /// Last known position in degrees, such as 57.1497,-2.0943
     #[arg(long, value_name = "LAT,LON", value_parser = position, allow_hyphen_values = true)]
@@ -26,8 +30,8 @@ pub struct Args {
     /// Age in years
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=120))]
     age: Option<u8>,
-    /// How the person gets about: normal, reduced, `wheelchair_manual` or `wheelchair_powered`
-    #[arg(long, default_value = "normal")]
+    /// How the person gets about
+    #[arg(long, default_value = "normal", value_parser = one_of(Mobility::ALL, Mobility::name))]
     mobility: Mobility,
     /// Radius holding 68 % of the last known position's error, such as 100m or 0.5km
     #[arg(long, default_value = "0m", value_parser = metres)]
@@ -50,11 +54,7 @@ enum Format {
 /// Plans and prints.
 ///
 /// # Errors
-/// What the model has no answer for, such as an abduction.
-#[expect(
-    clippy::print_stdout,
-    reason = "printing the plan is what the command is for"
-)]
+/// What the model has no answer for, such as an abduction; output that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let inputs = PlanInputs {
         profile: Profile {
@@ -69,12 +69,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         lead: args.lead,
     };
     let plan = area::plan(&DistanceTable::shipped()?, &Settings::default(), &inputs)?;
-    match args.format {
-        Format::Text => print!("{}", text(&plan)),
-        Format::Json => println!("{:#}", json(&plan)),
-        Format::Geojson => println!("{}", area::feature_collection(&plan)?),
+    let shown = match args.format {
+        Format::Text => text(&plan),
+        Format::Json => format!("{:#}\n", json(&plan)),
+        Format::Geojson => format!("{}\n", area::feature_collection(&plan)?),
+    };
+    match std::io::stdout().lock().write_all(shown.as_bytes()) {
+        // Whoever reads it, such as `head`, has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("printing the plan"),
     }
-    Ok(())
 }
 
 fn json(plan: &Plan) -> serde_json::Value {
@@ -136,6 +140,14 @@ fn after(delay: Duration) -> String {
 
 fn cells(wave: &PlannedWave) -> Vec<Cell> {
     wave.cells.iter().map(|one| one.cell).collect()
+}
+
+/// Takes the names of an enum, and lists them in the help and in errors.
+fn one_of<T>(all: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + FromStr<Err = UnknownName> + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|one| name(*one))).try_map(|name| name.parse())
 }
 
 fn position(given: &str) -> Result<Position, String> {

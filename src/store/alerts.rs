@@ -14,6 +14,10 @@ statements! {
     SELECT_ALERT {
         "SELECT * FROM alerts WHERE id = $1 AND case_id IS NOT NULL"
     }
+    LOCK_ALERT {
+        postgres: "SELECT * FROM alerts WHERE id = $1 AND case_id IS NOT NULL FOR UPDATE"
+        sqlite: "SELECT * FROM alerts WHERE id = $1 AND case_id IS NOT NULL"
+    }
     SELECT_NEWEST {
         "SELECT * FROM alerts WHERE case_id = $1 ORDER BY opened_at DESC, id DESC LIMIT 1"
     }
@@ -32,6 +36,9 @@ statements! {
     }
     CLOSE_ALERT {
         "UPDATE alerts SET closed_at = $2, next_sweep_at = NULL WHERE id = $1 AND closed_at IS NULL"
+    }
+    SET_URGENCY {
+        "UPDATE alerts SET urgency = $2 WHERE id = $1"
     }
     SWEEP_AT {
         "UPDATE alerts SET next_sweep_at = $2 WHERE id = $1"
@@ -94,6 +101,14 @@ pub async fn get(session: &mut Session, id: AlertId) -> Result<Option<AlertRecor
     session.query(&SELECT_ALERT).bind(id).fetch_optional().await?.as_ref().map(to_alert).transpose()
 }
 
+/// One alert of a case, which nobody else can change until this transaction ends.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn lock(tx: &mut Tx, id: AlertId) -> Result<Option<AlertRecord>, StoreError> {
+    tx.query(&LOCK_ALERT).bind(id).fetch_optional().await?.as_ref().map(to_alert).transpose()
+}
+
 /// The newest alert of a case, open or not.
 ///
 /// # Errors
@@ -154,6 +169,14 @@ pub async fn content(
 /// [`StoreError`] if the database does not answer.
 pub async fn close(tx: &mut Tx, id: AlertId, now: Timestamp) -> Result<(), StoreError> {
     tx.query(&CLOSE_ALERT).bind(id).bind(now.as_millisecond()).execute().await.map(drop)
+}
+
+/// Changes the urgency of what goes out from here on.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn set_urgency(tx: &mut Tx, id: AlertId, urgency: Urgency) -> Result<(), StoreError> {
+    tx.query(&SET_URGENCY).bind(id).bind(urgency.name()).execute().await.map(drop)
 }
 
 /// Sets when the next sweep is due; none if `None`.

@@ -87,12 +87,11 @@ statements! {
                              OR (a.closed_at IS NULL AND c.state = 'active'))))
                      AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
                                      AND s.state IN ('pending', 'sending'))
-                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at,
+                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
                        (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
                             AND r.revision = batches.revision) AS content,
                        (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
-                            AND o.number = batches.round) AS area,
-                       urgency, wave, probability"
+                            AND o.number = batches.round) AS area"
         sqlite: "UPDATE batches SET state = 'sending', fence = $3,
                      sending_at = coalesce(sending_at, $4)
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($5)) AND app_id = $1
@@ -106,12 +105,20 @@ statements! {
                            OR (a.closed_at IS NULL AND c.state = 'active'))))
                    AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
                                    AND s.state IN ('pending', 'sending'))
-                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at,
+                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
                      (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
                           AND r.revision = batches.revision) AS content,
                      (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
-                          AND o.number = batches.round) AS area,
-                     urgency, wave, probability"
+                          AND o.number = batches.round) AS area"
+    }
+    GIVE_BACK {
+        postgres: "UPDATE batches SET state = 'pending',
+                       sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'"
+        sqlite: "UPDATE batches SET state = 'pending',
+                     sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
+                 WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
+                   AND fence = $2 AND state = 'sending'"
     }
     MARK_SENT {
         postgres: "UPDATE batches SET state = 'sent', sent_at = $3
@@ -359,6 +366,15 @@ pub async fn next(
     rows.iter().map(|row| Ok((row.get("id")?, row.get("people")?))).collect()
 }
 
+/// A batch that a lane claimed.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The batch.
+    pub batch: Batch,
+    /// Whether it was never handed to a queue before.
+    pub first: bool,
+}
+
 /// Claims batches for sending, best first. Left out is what was claimed or withdrawn meanwhile, what
 /// belongs to a case that is no longer active, and everything if the lane is no longer this owner's
 /// or lanes are held.
@@ -372,7 +388,7 @@ pub async fn claim(
     fence: i64,
     ids: &[BatchId],
     now: Timestamp,
-) -> Result<Vec<Batch>, StoreError> {
+) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     // Whoever closes or pauses a case waits for this, or this sees what they did.
     tx.query(&SHARE_CASES).bind_columns(&[Values::Uuid(&ids)]).execute().await?;
@@ -385,9 +401,37 @@ pub async fn claim(
         .bind_columns(&[Values::Uuid(&ids)])
         .fetch_all()
         .await?;
-    let mut batches = rows.iter().map(to_batch).collect::<Result<Vec<_>, _>>()?;
-    batches.sort_by_key(|batch| ids.iter().position(|id| *id == batch.id.0));
-    Ok(batches)
+    let mut claimed = rows
+        .iter()
+        .map(|row| {
+            let first = row.time("sending_at")?.as_millisecond() == now.as_millisecond();
+            Ok(Claimed { batch: to_batch(row)?, first })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    claimed.sort_by_key(|claimed| ids.iter().position(|id| *id == claimed.batch.id.0));
+    Ok(claimed)
+}
+
+/// Gives back claimed batches that the queue surely did not take. Those never handed to a queue
+/// before (`first`) count as unsent again.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn give_back(
+    tx: &mut Tx,
+    app: AppId,
+    fence: i64,
+    ids: &[BatchId],
+    first: bool,
+) -> Result<u64, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    tx.query(&GIVE_BACK)
+        .bind(app)
+        .bind(fence)
+        .bind(first)
+        .bind_columns(&[Values::Uuid(&ids)])
+        .execute()
+        .await
 }
 
 /// Records that the app queue confirmed batches which this lane claimed.

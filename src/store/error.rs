@@ -49,7 +49,10 @@ impl StoreError {
         if let Some(constraint) = error.constraint() {
             return Cause::Constraint(constraint.to_owned());
         }
-        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        if error
+            .try_downcast_ref::<sqlx::sqlite::SqliteError>()
+            .is_some()
+        {
             // Extended result codes keep the primary code in the low byte.
             return match code.parse::<u32>().unwrap_or_default() & 0xff {
                 5 | 6 => Cause::Conflict,

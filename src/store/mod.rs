@@ -58,14 +58,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, SqlitePool};
 
 pub use error::{Cause, StoreError};
-pub use session::{Session, Tx};
 use session::{PostgresSession, SqliteSession};
+pub use session::{Session, Tx};
 
 /// How long a request waits for a free connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,7 +79,10 @@ pub struct Store(Pools);
 #[derive(Clone)]
 enum Pools {
     Postgres(PgPool),
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+    },
 }
 
 impl std::fmt::Debug for Store {
@@ -242,7 +243,9 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = Store::open(&url).await.unwrap();
         store.migrate().await.unwrap();
-        let Pools::Sqlite { writer, .. } = &store.0 else { unreachable!() };
+        let Pools::Sqlite { writer, .. } = &store.0 else {
+            unreachable!()
+        };
         let mut refused = Vec::new();
         for statement in all_statements() {
             if let Err(error) = writer.prepare(statement.sqlite.into_sql_str()).await {
@@ -254,15 +257,21 @@ mod tests {
 
     #[tokio::test]
     async fn every_statement_is_prepared_on_postgresql() {
-        let url = std::env::var("HOMEWARD_TEST_POSTGRES_URL")
-            .expect("HOMEWARD_TEST_POSTGRES_URL is not set: run ./ops/test, or eval $(ops/services up)");
+        let url = std::env::var("HOMEWARD_TEST_POSTGRES_URL").expect(
+            "HOMEWARD_TEST_POSTGRES_URL is not set: run ./ops/test, or eval $(ops/services up)",
+        );
         let name = format!("homeward_statements_{}", uuid::Uuid::now_v7().simple());
         let mut admin = PgConnection::connect(&url).await.unwrap();
-        admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        admin
+            .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await
+            .unwrap();
         let (base, _) = url.rsplit_once('/').unwrap();
         let store = Store::open(&format!("{base}/{name}")).await.unwrap();
         store.migrate().await.unwrap();
-        let Pools::Postgres(pool) = &store.0 else { unreachable!() };
+        let Pools::Postgres(pool) = &store.0 else {
+            unreachable!()
+        };
         let mut refused = Vec::new();
         for statement in all_statements() {
             if let Err(error) = pool.prepare(statement.postgres.into_sql_str()).await {
@@ -271,6 +280,9 @@ mod tests {
         }
         assert!(refused.is_empty(), "{refused:#?}");
         store.close().await;
-        admin.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await.unwrap();
+        admin
+            .execute(AssertSqlSafe(format!("DROP DATABASE {name}")))
+            .await
+            .unwrap();
     }
 }

@@ -21,6 +21,10 @@ statements! {
     ERASE_PLANS {
         "UPDATE plans SET document = NULL WHERE case_id = $1"
     }
+    ERASE_REASONS {
+        "UPDATE timeline SET detail = '{}'
+         WHERE case_id = $1 AND what IN ('rejected', 'paused', 'resumed', 'reopened')"
+    }
     ERASE_WAVES {
         "UPDATE waves SET cells = '[]' WHERE alert_id IN (SELECT id FROM alerts WHERE case_id = $1)"
     }
@@ -74,6 +78,7 @@ pub async fn erase(tx: &mut Tx, case: CaseId, now: Timestamp) -> Result<bool, St
     for statement in [
         &ERASE_SIGHTINGS,
         &ERASE_PLANS,
+        &ERASE_REASONS,
         &ERASE_WAVES,
         &ERASE_SHARDS,
         &ERASE_ROUNDS,

@@ -54,12 +54,6 @@ statements! {
     WITHDRAW_SHARDS {
         "UPDATE shards SET state = 'withdrawn' WHERE alert_id = $1 AND state = 'pending'"
     }
-    FINISH_ROUND {
-        "UPDATE rounds SET done_at = $3
-         WHERE alert_id = $1 AND number = $2 AND done_at IS NULL AND NOT EXISTS (
-             SELECT 1 FROM shards WHERE shards.alert_id = $1 AND shards.round = $2
-               AND shards.state = 'pending')"
-    }
     INSERT_COUNTS {
         postgres: "INSERT INTO counts (shard_id, alert_id, round, app_id, reason, people)
                    SELECT $1, $2, $3, app::int, reason, people
@@ -72,7 +66,9 @@ statements! {
                 (SELECT count(*) FROM shards WHERE shards.alert_id = rounds.alert_id
                     AND shards.round = rounds.number) AS shards,
                 (SELECT count(*) FROM shards WHERE shards.alert_id = rounds.alert_id
-                    AND shards.round = rounds.number AND shards.state = 'done') AS shards_done
+                    AND shards.round = rounds.number AND shards.state = 'done') AS shards_done,
+                (SELECT max(done_at) FROM shards WHERE shards.alert_id = rounds.alert_id
+                    AND shards.round = rounds.number) AS done_at
          FROM rounds WHERE alert_id = $1 ORDER BY number"
     }
     SELECT_COUNTS {
@@ -80,8 +76,7 @@ statements! {
          WHERE alert_id = $1 GROUP BY round, app_id, reason ORDER BY round, app_id, reason"
     }
     COUNT_UNDONE {
-        "SELECT count(*) AS undone FROM rounds
-         WHERE alert_id = $1 AND done_at IS NULL"
+        "SELECT count(*) AS undone FROM shards WHERE alert_id = $1 AND state = 'pending'"
     }
 }
 
@@ -158,7 +153,7 @@ pub struct RoundListing {
     pub wave: i64,
     /// When it was released.
     pub released_at: Timestamp,
-    /// When all its shards were done.
+    /// When the last of its shards so far was done.
     pub done_at: Option<Timestamp>,
     /// How many shards it has.
     pub shards: i64,
@@ -202,7 +197,6 @@ pub async fn release(tx: &mut Tx, round: &NewRound<'_>, now: Timestamp) -> Resul
             .execute()
             .await?;
     }
-    finish_round(tx, round.alert.id, number, now).await?;
     Ok(number)
 }
 
@@ -236,9 +230,6 @@ pub async fn finish_shard(tx: &mut Tx, shard: &Shard, now: Timestamp) -> Result<
         .bind(now.as_millisecond())
         .execute()
         .await?;
-    if finished == 1 {
-        finish_round(tx, shard.alert, shard.round, now).await?;
-    }
     Ok(finished == 1)
 }
 
@@ -320,27 +311,12 @@ pub async fn counts(
         .collect()
 }
 
-/// How many rounds of an alert still have shards to be done.
+/// How many shards of an alert nobody has finished yet.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn undone(session: &mut Session, alert: AlertId) -> Result<i64, StoreError> {
     session.query(&COUNT_UNDONE).bind(alert).fetch_one().await?.get("undone")
-}
-
-async fn finish_round(
-    tx: &mut Tx,
-    alert: AlertId,
-    round: i64,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.query(&FINISH_ROUND)
-        .bind(alert)
-        .bind(round)
-        .bind(now.as_millisecond())
-        .execute()
-        .await
-        .map(drop)
 }
 
 fn to_shard(row: &Row) -> Result<Shard, StoreError> {

@@ -87,7 +87,11 @@ impl Session {
             Self::Postgres(_) => Arguments::Postgres(PgArguments::default()),
             Self::Sqlite(_) => Arguments::Sqlite(SqliteArguments::default()),
         };
-        Query { session: self, statement, arguments: Ok(arguments) }
+        Query {
+            session: self,
+            statement,
+            arguments: Ok(arguments),
+        }
     }
 }
 
@@ -136,7 +140,10 @@ impl Query<'_> {
     pub(super) async fn execute(self) -> Result<u64, StoreError> {
         let name = self.statement.name;
         let failed = |error| StoreError::new(name, error);
-        match (self.session, self.arguments.map_err(|e| failed(sqlx::Error::Encode(e)))?) {
+        match (
+            self.session,
+            self.arguments.map_err(|e| failed(sqlx::Error::Encode(e)))?,
+        ) {
             (Session::Postgres(pg), Arguments::Postgres(list)) => {
                 sqlx::query_with(self.statement.postgres, list)
                     .execute(pg.connection())
@@ -151,7 +158,9 @@ impl Query<'_> {
                     .map(|done| done.rows_affected())
                     .map_err(failed)
             }
-            _ => Err(failed(sqlx::Error::Protocol("parameters of another database".into()))),
+            _ => Err(failed(sqlx::Error::Protocol(
+                "parameters of another database".into(),
+            ))),
         }
     }
 
@@ -159,22 +168,39 @@ impl Query<'_> {
     pub(super) async fn fetch_all(self) -> Result<Vec<Row>, StoreError> {
         let name = self.statement.name;
         let failed = |error| StoreError::new(name, error);
-        match (self.session, self.arguments.map_err(|e| failed(sqlx::Error::Encode(e)))?) {
+        match (
+            self.session,
+            self.arguments.map_err(|e| failed(sqlx::Error::Encode(e)))?,
+        ) {
             (Session::Postgres(pg), Arguments::Postgres(list)) => {
                 let rows = sqlx::query_with(self.statement.postgres, list)
                     .fetch_all(pg.connection())
                     .await
                     .map_err(failed)?;
-                Ok(rows.into_iter().map(|row| Row { name, row: AnyRow::Postgres(row) }).collect())
+                Ok(rows
+                    .into_iter()
+                    .map(|row| Row {
+                        name,
+                        row: AnyRow::Postgres(row),
+                    })
+                    .collect())
             }
             (Session::Sqlite(lite), Arguments::Sqlite(list)) => {
                 let rows = sqlx::query_with(self.statement.sqlite, list)
                     .fetch_all(lite.connection())
                     .await
                     .map_err(failed)?;
-                Ok(rows.into_iter().map(|row| Row { name, row: AnyRow::Sqlite(row) }).collect())
+                Ok(rows
+                    .into_iter()
+                    .map(|row| Row {
+                        name,
+                        row: AnyRow::Sqlite(row),
+                    })
+                    .collect())
             }
-            _ => Err(failed(sqlx::Error::Protocol("parameters of another database".into()))),
+            _ => Err(failed(sqlx::Error::Protocol(
+                "parameters of another database".into(),
+            ))),
         }
     }
 
@@ -214,11 +240,13 @@ impl Row {
     }
 
     /// The value of a JSON column.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        column: &str,
+    ) -> Result<T, StoreError> {
         let text: String = self.get(column)?;
-        serde_json::from_str(&text).map_err(|error| {
-            StoreError::new(self.name, sqlx::Error::Decode(Box::new(error)))
-        })
+        serde_json::from_str(&text)
+            .map_err(|error| StoreError::new(self.name, sqlx::Error::Decode(Box::new(error))))
     }
 
     /// The value of a JSON column that may be empty.
@@ -226,10 +254,12 @@ impl Row {
         &self,
         column: &str,
     ) -> Result<Option<T>, StoreError> {
-        let Some(text) = self.get::<Option<String>>(column)? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|error| {
-            StoreError::new(self.name, sqlx::Error::Decode(Box::new(error)))
-        })
+        let Some(text) = self.get::<Option<String>>(column)? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| StoreError::new(self.name, sqlx::Error::Decode(Box::new(error))))
     }
 
     /// A moment kept as milliseconds since 1970.
@@ -239,7 +269,9 @@ impl Row {
 
     /// A moment that may be missing.
     pub(super) fn time_or_none(&self, column: &str) -> Result<Option<jiff::Timestamp>, StoreError> {
-        self.get::<Option<i64>>(column)?.map(|ms| self.moment(ms)).transpose()
+        self.get::<Option<i64>>(column)?
+            .map(|ms| self.moment(ms))
+            .transpose()
     }
 
     fn moment(&self, ms: i64) -> Result<jiff::Timestamp, StoreError> {
@@ -264,7 +296,9 @@ impl Row {
         T: std::str::FromStr,
         T::Err: std::error::Error + Send + Sync + 'static,
     {
-        let Some(text) = self.get::<Option<String>>(column)? else { return Ok(None) };
+        let Some(text) = self.get::<Option<String>>(column)? else {
+            return Ok(None);
+        };
         text.parse().map(Some).map_err(|error: T::Err| {
             StoreError::new(self.name, sqlx::Error::Decode(Box::new(error)))
         })

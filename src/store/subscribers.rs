@@ -16,13 +16,16 @@ statements! {
                  FROM json_each($2) t CROSS JOIN subscribers s
                  WHERE s.app_id = $1 AND s.token = unhex(t.value->>0)"
     }
-    TAKE_FROM_BLOCK {
-        "UPDATE person_blocks SET used = used + $2
-         WHERE block = (SELECT max(block) FROM person_blocks WHERE region = $1) AND used + $2 <= 65536
+    TAKE_NUMBERS {
+        "UPDATE person_regions SET used = used + $2 WHERE region = $1 AND used + $2 <= 65536
          RETURNING block, used"
     }
     OPEN_BLOCK {
-        "INSERT INTO person_blocks (region, used) VALUES ($1, $2) RETURNING block, used"
+        "INSERT INTO person_blocks (region) VALUES ($1) RETURNING block"
+    }
+    USE_BLOCK {
+        "INSERT INTO person_regions (region, block, used) VALUES ($1, $2, $3)
+         ON CONFLICT (region) DO UPDATE SET block = excluded.block, used = excluded.used"
     }
     INSERT_PERSONS {
         postgres: "INSERT INTO persons (key, number) SELECT * FROM unnest($1::bytea[], $2::bigint[])
@@ -44,8 +47,9 @@ statements! {
                                $7::bigint[])
                         AS new(token, cell, person, seen_at, flags, muted_until)
                    ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                       person = excluded.person, seen_at = excluded.seen_at,
-                       seen_hour = excluded.seen_hour, flags = excluded.flags,
+                       person = CASE WHEN subscribers.person <> 0 AND excluded.flags & 2 = 0
+                           THEN subscribers.person ELSE excluded.person END,
+                       seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                        muted_until = excluded.muted_until
                    WHERE subscribers.seen_at < excluded.seen_at"
         sqlite: "INSERT INTO subscribers
@@ -54,8 +58,9 @@ statements! {
                         (value->>3) / 3600000, value->>4, value->>5
                  FROM json_each($2) WHERE true
                  ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                     person = excluded.person, seen_at = excluded.seen_at,
-                     seen_hour = excluded.seen_hour, flags = excluded.flags,
+                     person = CASE WHEN subscribers.person <> 0 AND excluded.flags & 2 = 0
+                         THEN subscribers.person ELSE excluded.person END,
+                     seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                      muted_until = excluded.muted_until
                  WHERE subscribers.seen_at < excluded.seen_at"
     }
@@ -107,9 +112,9 @@ statements! {
 pub struct SubscriberRow {
     /// The app's name for the device.
     pub token: Vec<u8>,
-    /// Where the app last saw them.
-    pub cell: Cell,
-    /// The number of the person.
+    /// Where the app last saw them; `None` for a deletion.
+    pub cell: Option<Cell>,
+    /// The number of the person; 0 for the deletion of a token never seen.
     pub person: PersonNumber,
     /// When the app wrote this.
     pub seen_at: Timestamp,
@@ -157,25 +162,27 @@ pub async fn known(
         .collect()
 }
 
-/// Gives out `count` (at most 65,536) person numbers of a region that nobody has.
-///
-/// Call it in a transaction of its own: it locks the region's newest block, and numbers that stay
-/// unused do no harm.
+/// Gives out `count` (at most 65,536) person numbers of a region that nobody has. Regions must be
+/// asked in ascending order within a transaction, so that two never wait for each other.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn give_out_numbers(
     tx: &mut Tx,
     region: Cell,
-    count: i64,
+    count: u16,
 ) -> Result<impl Iterator<Item = PersonNumber> + use<>, StoreError> {
+    let count = i64::from(count);
     let taken =
-        tx.query(&TAKE_FROM_BLOCK).bind(region.to_i64()).bind(count).fetch_optional().await?;
-    let row = match taken {
-        Some(row) => row,
-        None => tx.query(&OPEN_BLOCK).bind(region.to_i64()).bind(count).fetch_one().await?,
+        tx.query(&TAKE_NUMBERS).bind(region.to_i64()).bind(count).fetch_optional().await?;
+    let (block, used): (i64, i64) = if let Some(row) = taken {
+        (row.get("block")?, row.get("used")?)
+    } else {
+        let block: i64 =
+            tx.query(&OPEN_BLOCK).bind(region.to_i64()).fetch_one().await?.get("block")?;
+        tx.query(&USE_BLOCK).bind(region.to_i64()).bind(block).bind(count).execute().await?;
+        (block, count)
     };
-    let (block, used): (i64, i64) = (row.get("block")?, row.get("used")?);
     Ok((used - count..used).map(move |place| PersonNumber((block << 16) | place)))
 }
 
@@ -210,13 +217,14 @@ pub async fn known_keys(
 }
 
 /// Writes rows of an app, each token once and in order of token; an older row never overwrites a
-/// newer one. Says how many rows changed.
+/// newer one, and a token keeps its person number unless a person key says otherwise. Says how many
+/// rows changed.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn write(tx: &mut Tx, app: AppId, rows: &[SubscriberRow]) -> Result<u64, StoreError> {
     let tokens: Vec<Vec<u8>> = rows.iter().map(|row| row.token.clone()).collect();
-    let cells: Vec<i64> = rows.iter().map(|row| row.cell.to_i64()).collect();
+    let cells: Vec<i64> = rows.iter().map(|row| row.cell.map_or(0, Cell::to_i64)).collect();
     let persons: Vec<i64> = rows.iter().map(|row| row.person.0).collect();
     let seen: Vec<i64> = rows.iter().map(|row| row.seen_at.as_millisecond()).collect();
     let flags: Vec<i64> = rows.iter().map(|row| i64::from(row.flags.0)).collect();

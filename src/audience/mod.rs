@@ -1,0 +1,4 @@
+//! The registry of subscribers; who may be told now, and why not.
+
+pub mod eligibility;
+pub mod sync;

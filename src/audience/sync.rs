@@ -1,0 +1,361 @@
+//! Keeping the registry in step with what an app sends: one JSON object a line, each the whole state
+//! of one subscriber, the last write by time wins.
+
+use std::collections::{BTreeMap, HashMap};
+
+use h3o::Resolution;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
+use crate::store::subscribers::{self, Known, SubscriberRow};
+use crate::store::{Cause, Store, StoreError};
+
+/// Lines written in one transaction: as fast as more, and quick to return.
+pub const CHUNK_LINES: usize = 1_000;
+/// Bytes of one line: far more than a full one needs.
+pub const LINE_BYTES: usize = 2_048;
+/// Bytes of an app's token.
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=64;
+/// Bytes of a person key: a keyed hash.
+const PERSON_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+/// How far an app's clock may be ahead: a time further off would win over all later writes.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// Newcomers get numbers by region of about 250 km²: neighbours' numbers lie close together, and a
+/// block of 65,536 serves a small town or a city quarter.
+const NUMBER_REGION: Resolution = Resolution::Five;
+/// How often a chunk is tried again when another transaction was in its way.
+const TRIES: u32 = 5;
+
+/// One line of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    token: Vec<u8>,
+    at: Timestamp,
+    cell: Option<Cell>,
+    flags: i32,
+    muted_until_ms: i64,
+    person_key: Option<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    token: String,
+    at: Timestamp,
+    cell: Option<Cell>,
+    #[serde(default)]
+    delete: bool,
+    #[serde(default)]
+    opt_out: bool,
+    #[serde(default)]
+    drills: bool,
+    #[serde(default)]
+    volunteer: bool,
+    muted_until: Option<Timestamp>,
+    person_key: Option<String>,
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// A sentence that says what is wrong and what would be accepted; never the token itself.
+pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
+    if line.len() > LINE_BYTES {
+        return Err(format!("the line is longer than {LINE_BYTES} bytes"));
+    }
+    let line: Line = serde_json::from_slice(line).map_err(|error| describe(&error))?;
+    let token = line.token.into_bytes();
+    if !TOKEN_BYTES.contains(&token.len()) {
+        return Err(format!(
+            "token: 1 to 64 bytes are accepted, this one has {}",
+            token.len()
+        ));
+    }
+    if line.at > now + CLOCK_SKEW {
+        return Err("at: the time lies more than 5 minutes in the future".into());
+    }
+    let person_key = line
+        .person_key
+        .map(|text| {
+            hex::decode(text)
+                .ok()
+                .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
+                .ok_or("person_key: 16 to 64 bytes in hexadecimal are accepted (a keyed hash)")
+        })
+        .transpose()?;
+    if line.delete {
+        return Ok(Entry {
+            token,
+            at: line.at,
+            cell: None,
+            flags: SubscriberFlags::DELETED,
+            muted_until_ms: 0,
+            person_key: None,
+        });
+    }
+    let cell = line
+        .cell
+        .ok_or("cell: missing; an H3 cell of resolution 9 is needed")?;
+    let cell = cell
+        .for_subscriber()
+        .map_err(|error| format!("cell: {error}"))?;
+    let flags = [
+        (line.opt_out, SubscriberFlags::OPTED_OUT),
+        (line.drills, SubscriberFlags::DRILLS),
+        (line.volunteer, SubscriberFlags::VOLUNTEER),
+        (person_key.is_some(), SubscriberFlags::SHARED),
+    ];
+    Ok(Entry {
+        token,
+        at: line.at,
+        cell: Some(cell),
+        flags: flags
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, bit)| bit)
+            .sum(),
+        muted_until_ms: line.muted_until.map_or(0, Timestamp::as_millisecond),
+        person_key,
+    })
+}
+
+/// What a JSON error says, without the position inside the line that would only confuse.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+/// Writes a chunk of entries of an app; says how many rows changed.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer; nothing of the chunk is written then.
+pub async fn apply(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<u64, StoreError> {
+    let entries = newest_by_token(entries);
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    let mut tries = 1;
+    loop {
+        match apply_once(store, app, &entries).await {
+            Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Each token once, in order, as its newest entry says; of two of the same time the later line.
+fn newest_by_token(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut newest: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
+    for entry in entries {
+        match newest.get(&entry.token) {
+            Some(other) if other.at > entry.at => {}
+            _ => drop(newest.insert(entry.token.clone(), entry)),
+        }
+    }
+    newest.into_values().collect()
+}
+
+async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64, StoreError> {
+    let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
+    let known = subscribers::known(&mut store.read().await?, app, &tokens).await?;
+    let fresh: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| {
+            known
+                .get(&entry.token)
+                .is_none_or(|known| known.seen_at < entry.at)
+        })
+        .collect();
+    if fresh.is_empty() {
+        return Ok(0);
+    }
+    let persons = person_numbers(store, &fresh, &known).await?;
+    let rows: Vec<SubscriberRow> = fresh
+        .iter()
+        .zip(persons)
+        .map(|(entry, person)| SubscriberRow {
+            token: entry.token.clone(),
+            cell: entry.cell,
+            person,
+            seen_at: entry.at,
+            flags: SubscriberFlags(entry.flags),
+            muted_until_ms: entry.muted_until_ms,
+        })
+        .collect();
+    let mut tx = store.begin().await?;
+    let changed = subscribers::write(&mut tx, app, &rows).await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+/// The person number of each entry: by person key, else the one its token has, else a new one.
+async fn person_numbers(
+    store: &Store,
+    entries: &[&Entry],
+    known: &HashMap<Vec<u8>, Known>,
+) -> Result<Vec<PersonNumber>, StoreError> {
+    let keys: Vec<Vec<u8>> = entries
+        .iter()
+        .filter_map(|entry| entry.person_key.clone())
+        .collect();
+    let by_key = if keys.is_empty() {
+        HashMap::new()
+    } else {
+        subscribers::known_keys(&mut store.read().await?, &keys).await?
+    };
+    let number_of = |entry: &Entry| {
+        let of_key = entry
+            .person_key
+            .as_ref()
+            .and_then(|key| by_key.get(key))
+            .copied();
+        of_key.or_else(|| {
+            known
+                .get(&entry.token)
+                .map(|known| known.person)
+                .filter(|number| number.0 != 0)
+        })
+    };
+    let mut newcomers: BTreeMap<Cell, Vec<usize>> = BTreeMap::new();
+    let mut numbers = vec![PersonNumber(0); entries.len()];
+    for (place, entry) in entries.iter().enumerate() {
+        match (number_of(entry), entry.cell) {
+            (Some(number), _) => numbers[place] = number,
+            (None, Some(cell)) => newcomers.entry(region(cell)).or_default().push(place),
+            (None, None) => {}
+        }
+    }
+    let unknown_key = |entry: &Entry| {
+        entry
+            .person_key
+            .as_ref()
+            .is_some_and(|key| !by_key.contains_key(key))
+    };
+    let offers: Vec<usize> = (0..entries.len())
+        .filter(|place| unknown_key(entries[*place]))
+        .collect();
+    if newcomers.is_empty() && offers.is_empty() {
+        return Ok(numbers);
+    }
+    // A transaction of its own: numbers that stay unused do no harm, and no lock is held long.
+    let mut tx = store.begin().await?;
+    for (region, places) in &newcomers {
+        for places in places.chunks(usize::from(u16::MAX)) {
+            let count = u16::try_from(places.len()).unwrap_or(u16::MAX);
+            let given = subscribers::give_out_numbers(&mut tx, *region, count).await?;
+            for (place, number) in places.iter().zip(given) {
+                numbers[*place] = number;
+            }
+        }
+    }
+    if !offers.is_empty() {
+        let mut offered: BTreeMap<Vec<u8>, PersonNumber> = BTreeMap::new();
+        for place in &offers {
+            if let Some(key) = &entries[*place].person_key {
+                offered.entry(key.clone()).or_insert(numbers[*place]);
+            }
+        }
+        let (keys, offered): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
+        let settled = subscribers::numbers_by_key(&mut tx, &keys, &offered).await?;
+        for place in offers {
+            let key = entries[place].person_key.as_ref();
+            if let Some(number) = key.and_then(|key| settled.get(key)) {
+                numbers[place] = *number;
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(numbers)
+}
+
+fn region(cell: Cell) -> Cell {
+    cell.index().parent(NUMBER_REGION).map_or(cell, Cell::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-06-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn problem(line: &str) -> String {
+        parse(line.as_bytes(), now()).unwrap_err()
+    }
+
+    #[test]
+    fn a_full_line_is_read() {
+        let line = r#"{"token":"a","cell":"891976bb667ffff","at":"2026-06-01T11:00:00Z","drills":true,
+            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_key":"000102030405060708090a0b0c0d0e0f"}"#;
+        let entry = parse(line.as_bytes(), now()).unwrap();
+        assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::VOLUNTEER));
+        assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::SHARED));
+        assert!(!SubscriberFlags(entry.flags).has(SubscriberFlags::OPTED_OUT));
+    }
+
+    #[test]
+    fn each_bad_line_says_what_would_be_accepted() {
+        let base = r#""at":"2026-06-01T11:00:00Z""#;
+        let long = "x".repeat(65);
+        for (line, part) in [
+            ("nonsense".to_owned(), "expected"),
+            (
+                format!(r#"{{"token":"","cell":"891976bb667ffff",{base}}}"#),
+                "1 to 64 bytes",
+            ),
+            (
+                format!(r#"{{"token":"{long}","cell":"891976bb667ffff",{base}}}"#),
+                "1 to 64 bytes",
+            ),
+            (format!(r#"{{"token":"a",{base}}}"#), "resolution 9"),
+            (
+                format!(r#"{{"token":"a","cell":"881976bb67fffff",{base}}}"#),
+                "of resolution 8",
+            ),
+            (
+                format!(r#"{{"token":"a","cell":"xyz",{base}}}"#),
+                "15 hexadecimal digits",
+            ),
+            (
+                r#"{"token":"a","cell":"891976bb667ffff","at":"yesterday"}"#.to_owned(),
+                "yesterday",
+            ),
+            (
+                r#"{"token":"a","cell":"891976bb667ffff","at":"2026-06-01T12:06:00Z"}"#.to_owned(),
+                "in the future",
+            ),
+            (
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_key":"zz",{base}}}"#),
+                "hexadecimal",
+            ),
+            (
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","cel":"",{base}}}"#),
+                "unknown field",
+            ),
+        ] {
+            let problem = problem(&line);
+            assert!(problem.contains(part), "{line}: {problem}");
+        }
+    }
+
+    #[test]
+    fn of_several_entries_for_a_token_the_newest_counts() {
+        let entry = |cell: &str, at: &str| {
+            let line = format!(r#"{{"token":"a","cell":"{cell}","at":"{at}"}}"#);
+            parse(line.as_bytes(), now()).unwrap()
+        };
+        let (one, two) = ("891976bb667ffff", "891976bb64bffff");
+        let kept = newest_by_token(vec![
+            entry(one, "2026-06-01T11:00:00Z"),
+            entry(two, "2026-06-01T10:00:00Z"),
+        ]);
+        assert_eq!(kept[0].cell.unwrap().to_string(), one);
+        let kept = newest_by_token(vec![
+            entry(one, "2026-06-01T11:00:00Z"),
+            entry(two, "2026-06-01T11:00:00Z"),
+        ]);
+        assert_eq!(kept[0].cell.unwrap().to_string(), two);
+    }
+}

@@ -1,0 +1,180 @@
+//! Changing a case after filing: an agency proposes while people are being told, an operator decides.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::amendment::{apply, changes_alert, check};
+use super::steps::open_alert;
+use super::{Desk, Refusal, locked, operator};
+use crate::dispatch;
+use crate::model::{Amendment, Caller, Case, CaseId, CaseState, Holder, Urgency};
+use crate::store::{Tx, alerts, cases, timeline};
+
+/// Changes a case. What an agency changes in an active case is kept as a proposal; anything else is
+/// done at once, and told to everybody who was told if it changes what they read.
+///
+/// # Errors
+/// [`Refusal::Invalid`] names the fields that cannot be taken, [`Refusal::Conflict`] if the case is
+/// over or its updates are used up.
+pub async fn amend(
+    tx: &mut Tx,
+    desk: &Desk,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    amendment: &Amendment,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    let mut case = locked(tx, caller, id, expected).await?;
+    check_open(&case)?;
+    let by_operator = matches!(caller.holder, Holder::Operator(..));
+    if amendment.urgency == Some(Urgency::Critical) && !by_operator {
+        return Err(Refusal::Forbidden(
+            "only an operator grants critical urgency".into(),
+        ));
+    }
+    if let Some(report) = &case.report {
+        check(amendment, report, case.profile).map_err(Refusal::Invalid)?;
+    }
+    if !by_operator && case.state != CaseState::Submitted {
+        case.proposal = Some(match case.proposal.take() {
+            Some(before) => merge(before, amendment.clone()),
+            None => amendment.clone(),
+        });
+        cases::change(tx, &mut case).await?;
+        let detail = json!({ "fields": fields(amendment) });
+        timeline::note(
+            tx,
+            id,
+            now,
+            &caller.holder.actor(),
+            "change_proposed",
+            &detail,
+        )
+        .await?;
+        return Ok(case);
+    }
+    carry_out(tx, desk, caller, &mut case, amendment, now).await?;
+    Ok(case)
+}
+
+/// Decides about what an agency proposed: carries it out, or drops it.
+///
+/// # Errors
+/// [`Refusal::Conflict`] if nothing is proposed.
+pub async fn decide_proposal(
+    tx: &mut Tx,
+    desk: &Desk,
+    caller: &Caller,
+    id: CaseId,
+    accepted: bool,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    operator(caller)?;
+    let mut case = locked(tx, caller, id, None).await?;
+    check_open(&case)?;
+    let proposal = case
+        .proposal
+        .take()
+        .ok_or_else(|| Refusal::Conflict("the agency proposes no change".into()))?;
+    if accepted {
+        carry_out(tx, desk, caller, &mut case, &proposal, now).await?;
+    } else {
+        cases::change(tx, &mut case).await?;
+        let detail = json!({ "fields": fields(&proposal) });
+        timeline::note(
+            tx,
+            id,
+            now,
+            &caller.holder.actor(),
+            "proposal_declined",
+            &detail,
+        )
+        .await?;
+    }
+    Ok(case)
+}
+
+fn check_open(case: &Case) -> Result<(), Refusal> {
+    match case.state {
+        CaseState::Submitted | CaseState::Active | CaseState::Paused => Ok(()),
+        state => Err(Refusal::Conflict(format!(
+            "the case is {state}: reopen it to change it"
+        ))),
+    }
+}
+
+async fn carry_out(
+    tx: &mut Tx,
+    desk: &Desk,
+    caller: &Caller,
+    case: &mut Case,
+    amendment: &Amendment,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let alert = open_alert(tx, case.id).await?;
+    let mut told_anew = false;
+    if let Some(report) = &mut case.report {
+        told_anew = alert.is_some() && changes_alert(amendment, report);
+        apply(amendment, report);
+    }
+    if let Some(urgency) = amendment.urgency {
+        match &alert {
+            Some(alert) => {
+                case.urgency = urgency;
+                alerts::set_urgency(tx, alert.id, urgency).await?;
+            }
+            None => {
+                if let Some(report) = &mut case.report {
+                    report.requested_urgency = urgency;
+                }
+            }
+        }
+    }
+    let limit = desk.config.approval.updates;
+    if told_anew && case.updates >= limit {
+        return Err(Refusal::Conflict(format!(
+            "the alert was updated {limit} times already, which is the limit"
+        )));
+    }
+    case.updates += i64::from(told_anew);
+    cases::change(tx, case).await?;
+    let batches = match alert.filter(|_| told_anew) {
+        Some(alert) => Some(dispatch::update(tx, &desk.config, case, &alert, now).await?),
+        None => None,
+    };
+    let detail = json!({ "fields": fields(amendment), "update_batches": batches });
+    timeline::note(tx, case.id, now, &caller.holder.actor(), "changed", &detail).await?;
+    Ok(())
+}
+
+/// A later proposal wins field by field.
+fn merge(before: Amendment, after: Amendment) -> Amendment {
+    Amendment {
+        description: after.description.or(before.description),
+        clothing: after.clothing.or(before.clothing),
+        photo_reference: after.photo_reference.or(before.photo_reference),
+        circumstances: after.circumstances.or(before.circumstances),
+        contact: after.contact.or(before.contact),
+        consent: after.consent.or(before.consent),
+        urgency: after.urgency.or(before.urgency),
+    }
+}
+
+/// The names of the fields that an amendment changes; never what they say.
+fn fields(amendment: &Amendment) -> Vec<&'static str> {
+    let given = [
+        ("description", amendment.description.is_some()),
+        ("clothing", amendment.clothing.is_some()),
+        ("photo_reference", amendment.photo_reference.is_some()),
+        ("circumstances", amendment.circumstances.is_some()),
+        ("contact", amendment.contact.is_some()),
+        ("consent", amendment.consent.is_some()),
+        ("urgency", amendment.urgency.is_some()),
+    ];
+    given
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| name)
+        .collect()
+}

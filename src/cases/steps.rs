@@ -1,0 +1,427 @@
+//! The steps of a case's life: verify, reject, pause, resume, close, reopen; and its waves.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::lifecycle::{Step, after};
+use super::verification::{granted_urgency, missing_checks};
+use super::{Desk, FieldProblem, Refusal, locked, operator, planning};
+use crate::area::great_circle_km;
+use crate::dispatch::{self, Recalled};
+use crate::model::{
+    AlertRecord, Attribution, Caller, Case, CaseId, Check, Datum, Outcome, Urgency, Verification,
+    WaveState,
+};
+use crate::store::{Session, Tx, alerts, cases, holders, plans, timeline};
+
+/// What an operator says when verifying or confirming.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// The points that were checked; all of them are required.
+    pub checks: Vec<Check>,
+    /// The urgency granted; what the agency asked for if left out.
+    pub urgency: Option<Urgency>,
+    /// The most people the case may tell altogether.
+    pub budget: Option<i64>,
+}
+
+/// Why something was done.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// For the timeline: nothing personal.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseRequest {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What led to it, if known.
+    pub attribution: Option<Attribution>,
+    /// Where and when the person was found.
+    pub found: Option<Found>,
+}
+
+/// Where and when the person was found. Only the distance and the time it took are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// Degrees north.
+    pub lat: f64,
+    /// Degrees east.
+    pub lon: f64,
+    /// The datum of the coordinates.
+    #[serde(default)]
+    pub datum: Datum,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Verifies a submitted case, or confirms one that verified itself (which lifts its ceiling).
+///
+/// # Errors
+/// [`Refusal::Invalid`] if a check is missing, [`Refusal::Illegal`] if the case is elsewhere.
+pub async fn verify(
+    tx: &mut Tx,
+    desk: &Desk,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    request: &VerifyRequest,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    let by = operator(caller)?;
+    let mut case = locked(tx, caller, id, expected).await?;
+    let confirms = case.verification.as_ref().is_some_and(|v| v.self_verified);
+    let step = if confirms {
+        Step::Confirm
+    } else {
+        Step::Verify
+    };
+    case.state = after(case.state, step)?;
+    check_request(request)?;
+    let requested = case
+        .report
+        .as_ref()
+        .map_or(Urgency::Normal, |r| r.requested_urgency);
+    case.urgency = granted_urgency(request.urgency.unwrap_or(requested), true);
+    case.budget = request.budget;
+    case.ceiling = None;
+    case.verified_by = Some(by);
+    case.verified_at = case.verified_at.or(Some(now));
+    case.verification = Some(Verification {
+        checks: request.checks.clone(),
+        by: caller.holder.actor().to_string(),
+        at: now,
+        self_verified: false,
+    });
+    cases::change(tx, &mut case).await?;
+    let detail = json!({
+        "checks": request.checks, "urgency": case.urgency, "budget": case.budget,
+    });
+    let what = if confirms { "confirmed" } else { "verified" };
+    timeline::note(tx, id, now, &caller.holder.actor(), what, &detail).await?;
+    if confirms {
+        // Those whom the ceiling held back are told at once, not at the next sweep.
+        if let Some(alert) = open_alert(tx, id).await? {
+            alerts::set_urgency(tx, alert.id, case.urgency).await?;
+            if alert.rounds > 0 {
+                alerts::sweep_at(tx, alert.id, Some(now)).await?;
+            }
+        }
+    } else {
+        planning::open_alert(tx, desk, &case, now).await?;
+    }
+    Ok(case)
+}
+
+fn check_request(request: &VerifyRequest) -> Result<(), Refusal> {
+    let mut problems = Vec::new();
+    let missing = missing_checks(&request.checks);
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|check| check.name()).collect();
+        problems.push(FieldProblem::new(
+            "checks",
+            format!("not every point was checked: {} missing", names.join(", ")),
+            "all of them, each done by you",
+        ));
+    }
+    if request.budget.is_some_and(|budget| budget < 1) {
+        problems.push(FieldProblem::new(
+            "budget",
+            "nobody could be told",
+            "at least 1, or none",
+        ));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid(problems))
+    }
+}
+
+/// Does not take a case on.
+///
+/// # Errors
+/// [`Refusal::Illegal`] if the case is not submitted.
+pub async fn reject(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    reason: &Reason,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    operator(caller)?;
+    let mut case = locked(tx, caller, id, expected).await?;
+    case.state = after(case.state, Step::Reject)?;
+    case.closed_at = Some(now);
+    case.erase_at = Some(erase_at(tx, &case, now).await?);
+    change(tx, caller, &mut case, "rejected", reason, now).await?;
+    Ok(case)
+}
+
+/// Halts a case: nothing goes out, nothing is recalled. An agency can do it without waiting.
+///
+/// # Errors
+/// [`Refusal::Illegal`] if the case is not active.
+pub async fn pause(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    reason: &Reason,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    let mut case = locked(tx, caller, id, expected).await?;
+    case.state = after(case.state, Step::Pause)?;
+    case.paused_at = Some(now);
+    change(tx, caller, &mut case, "paused", reason, now).await?;
+    Ok(case)
+}
+
+/// Lets a paused case go on; its due times have moved by as long as it was paused.
+///
+/// # Errors
+/// [`Refusal::Illegal`] if the case is not paused.
+pub async fn resume(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    reason: &Reason,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    let mut case = locked(tx, caller, id, expected).await?;
+    case.state = after(case.state, Step::Resume)?;
+    let paused_for = case.paused_at.map_or(SignedDuration::ZERO, |paused_at| {
+        now.duration_since(paused_at)
+    });
+    case.paused_at = None;
+    change(tx, caller, &mut case, "resumed", reason, now).await?;
+    if let Some(alert) = open_alert(tx, id).await? {
+        plans::move_waves(tx, alert.id, paused_for).await?;
+        alerts::move_sweep(tx, alert.id, paused_for).await?;
+    }
+    Ok(case)
+}
+
+/// Ends a case with its outcome and takes its alert back from everybody who was told. An agency can
+/// do it without waiting.
+///
+/// # Errors
+/// [`Refusal::Illegal`] if the case is closed already, [`Refusal::Invalid`] if the find cannot be.
+pub async fn close(
+    tx: &mut Tx,
+    desk: &Desk,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    request: &CloseRequest,
+    now: Timestamp,
+) -> Result<(Case, Option<Recalled>), Refusal> {
+    let mut case = locked(tx, caller, id, expected).await?;
+    case.state = after(case.state, Step::Close)?;
+    if let Some(found) = &request.found {
+        let (km, after) = check_found(&case, found, now)?;
+        case.found_km = km;
+        case.found_after_s = Some(after.as_secs());
+    }
+    case.outcome = Some(request.outcome);
+    case.attribution.clone_from(&request.attribution);
+    case.closed_at = Some(now);
+    case.paused_at = None;
+    case.erase_at = Some(erase_at(tx, &case, now).await?);
+    cases::change(tx, &mut case).await?;
+    let recalled = match open_alert(tx, id).await? {
+        Some(alert) => Some(dispatch::recall(tx, &desk.config, &case, &alert, now).await?),
+        None => None,
+    };
+    let detail = json!({
+        "outcome": request.outcome, "attribution": request.attribution, "recall": recalled,
+        "found_km": case.found_km,
+    });
+    timeline::note(tx, id, now, &caller.holder.actor(), "closed", &detail).await?;
+    Ok((case, recalled))
+}
+
+fn check_found(
+    case: &Case,
+    found: &Found,
+    now: Timestamp,
+) -> Result<(Option<f64>, SignedDuration), Refusal> {
+    let position = found
+        .datum
+        .to_wgs84(found.lat, found.lon)
+        .map_err(|error| {
+            Refusal::Invalid(vec![FieldProblem::new(
+                "found",
+                error.to_string(),
+                "the position of the find, in degrees",
+            )])
+        })?;
+    if found.at < case.last_seen_at || found.at > now + SignedDuration::from_mins(1) {
+        return Err(Refusal::Invalid(vec![FieldProblem::new(
+            "found.at",
+            "lies before the person was last seen, or in the future",
+            "a time between the two",
+        )]));
+    }
+    let km = case
+        .report
+        .as_ref()
+        .map(|report| great_circle_km(report.lkp.position, position));
+    Ok((km, found.at.duration_since(case.last_seen_at)))
+}
+
+/// Takes a closed or rejected case up again. It has to be verified anew and gets a new alert.
+///
+/// # Errors
+/// [`Refusal::Illegal`] if the case is open, [`Refusal::Conflict`] if it was erased.
+pub async fn reopen(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    reason: &Reason,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    let mut case = locked(tx, caller, id, expected).await?;
+    case.state = after(case.state, Step::Reopen)?;
+    if case.report.is_none() {
+        return Err(Refusal::Conflict(
+            "the case's personal data have been erased: file a new one".into(),
+        ));
+    }
+    case.verification = None;
+    case.verified_by = None;
+    case.verified_at = None;
+    case.ceiling = None;
+    case.budget = None;
+    case.updates = 0;
+    case.closed_at = None;
+    case.outcome = None;
+    case.attribution = None;
+    case.found_km = None;
+    case.found_after_s = None;
+    case.erase_at = None;
+    change(tx, caller, &mut case, "reopened", reason, now).await?;
+    Ok(case)
+}
+
+/// Approves a wide or held wave, or one that is not due yet; it goes out when due.
+///
+/// # Errors
+/// [`Refusal::Forbidden`] for the operator who verified the case, [`Refusal::Conflict`] if the wave
+/// has gone out.
+pub async fn approve_wave(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    number: i64,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let by = operator(caller)?;
+    let case = locked(tx, caller, id, None).await?;
+    if case.verified_by == Some(by) {
+        return Err(Refusal::Forbidden(
+            "a wave is approved by another operator than the one who verified the case".into(),
+        ));
+    }
+    let mut wave = waiting_wave(tx, id, number).await?;
+    wave.state = WaveState::Waiting;
+    wave.approved_by = Some(by);
+    plans::change_wave(tx, &wave).await?;
+    let detail = json!({ "wave": number });
+    timeline::note(
+        tx,
+        id,
+        now,
+        &caller.holder.actor(),
+        "wave_approved",
+        &detail,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Holds back a wave that has not gone out, until it is approved.
+///
+/// # Errors
+/// [`Refusal::Conflict`] if the wave has gone out.
+pub async fn hold_wave(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    number: i64,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    locked(tx, caller, id, None).await?;
+    let mut wave = waiting_wave(tx, id, number).await?;
+    wave.state = WaveState::Held;
+    wave.approved_by = None;
+    plans::change_wave(tx, &wave).await?;
+    let detail = json!({ "wave": number });
+    timeline::note(tx, id, now, &caller.holder.actor(), "wave_held", &detail).await?;
+    Ok(())
+}
+
+async fn waiting_wave(tx: &mut Tx, id: CaseId, number: i64) -> Result<plans::Wave, Refusal> {
+    let alert = open_alert(tx, id).await?.ok_or_else(no_alert)?;
+    let wave = plans::lock_wave(tx, alert.id, number)
+        .await?
+        .ok_or(Refusal::NotFound("wave"))?;
+    if matches!(wave.state, WaveState::Released | WaveState::Withdrawn) {
+        return Err(Refusal::Conflict(format!(
+            "wave {number} is {} already",
+            wave.state
+        )));
+    }
+    Ok(wave)
+}
+
+fn no_alert() -> Refusal {
+    Refusal::Conflict("the case has no open alert: it has to be verified first".into())
+}
+
+/// The open alert of a case.
+pub(super) async fn open_alert(
+    session: &mut Session,
+    case: CaseId,
+) -> Result<Option<AlertRecord>, Refusal> {
+    Ok(alerts::newest(session, case)
+        .await?
+        .filter(|alert| alert.closed_at.is_none()))
+}
+
+async fn change(
+    tx: &mut Tx,
+    caller: &Caller,
+    case: &mut Case,
+    what: &str,
+    reason: &Reason,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    cases::change(tx, case).await?;
+    let detail = json!({ "reason": reason.reason.as_deref().map(shorten) });
+    timeline::note(tx, case.id, now, &caller.holder.actor(), what, &detail).await?;
+    Ok(())
+}
+
+/// Reasons are a note, not a file.
+fn shorten(reason: &str) -> String {
+    reason.chars().take(200).collect()
+}
+
+async fn erase_at(tx: &mut Tx, case: &Case, now: Timestamp) -> Result<Timestamp, Refusal> {
+    let agency = holders::agency(tx, case.agency)
+        .await?
+        .ok_or(Refusal::NotFound("agency"))?;
+    Ok(now + SignedDuration::from_hours(24 * agency.retention_days))
+}

@@ -1,0 +1,389 @@
+//! Lanes: one sender per app, at the app's agreed rate, best batch first.
+//!
+//! A lane is owned by lease with a fencing number. Its owner stops at two thirds of the lease by its
+//! own clock, and a successor starts with an empty bucket, so the app's rate holds through a change.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::SignedDuration;
+use prost::Message as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Dispatch, pause};
+use crate::alert::compose;
+use crate::model::{App, AppId, BatchId};
+use crate::queue::{Message, PublishError};
+use crate::store::batches::{Claimed, Order};
+use crate::store::{StoreError, batches, holders, lanes};
+
+/// Batches looked at, claimed and published together.
+const WINDOW: i64 = 64;
+/// Of every ten people told, one is taken from the lowest urgency, so that nothing starves.
+const LOWEST_SHARE: i64 = 10;
+/// How often new apps are looked for.
+const APPS_EVERY: Duration = Duration::from_secs(2);
+/// How long to wait for room in a full queue before looking at the backlog again.
+const ROOM_WAIT: Duration = Duration::from_millis(250);
+
+/// Keeps one lane running for every app, until shutdown.
+pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
+    let owner = Uuid::now_v7();
+    let running: Arc<Mutex<HashSet<AppId>>> = Arc::default();
+    let mut lanes = tokio::task::JoinSet::new();
+    loop {
+        let apps = match dispatch.store.read().await {
+            Ok(mut session) => holders::apps(&mut session).await,
+            Err(error) => Err(error),
+        };
+        for app in apps.unwrap_or_default() {
+            if running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(app.id)
+            {
+                let lane = Lane::new(dispatch.clone(), owner, app.id, shutdown.clone());
+                lanes.spawn(lane.run());
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(APPS_EVERY) => {}
+        }
+    }
+    while lanes.join_next().await.is_some() {}
+}
+
+struct Lane {
+    dispatch: Dispatch,
+    owner: Uuid,
+    app: AppId,
+    shutdown: CancellationToken,
+    wake: watch::Receiver<u64>,
+}
+
+/// A lane in this owner's hands.
+struct Tenure {
+    app: App,
+    fence: i64,
+    /// Until when the owner may act, by its own clock.
+    until: Instant,
+    limiter: DefaultDirectRateLimiter,
+    /// People told since the lowest urgency had its share.
+    since_lowest: i64,
+}
+
+/// What a turn of the lane came to.
+enum Turn {
+    /// Something was sent: go on.
+    Sent,
+    /// Nothing waits.
+    Idle,
+    /// The rate allows no more for so long.
+    Throttled(Duration),
+    /// The app's queue is full.
+    Full,
+}
+
+impl Lane {
+    fn new(dispatch: Dispatch, owner: Uuid, app: AppId, shutdown: CancellationToken) -> Self {
+        let wake = dispatch.wake.batches_listener();
+        Self {
+            dispatch,
+            owner,
+            app,
+            shutdown,
+            wake,
+        }
+    }
+
+    /// Takes the lane whenever it is free and sends until the lease is lost.
+    async fn run(mut self) {
+        while !self.shutdown.is_cancelled() {
+            match self.acquire().await {
+                Ok(Some(tenure)) => self.hold(tenure).await,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(app.id = self.app.0, error = %error, "lane could not be taken");
+                }
+            }
+            let wait = self.dispatch.config.dispatch.lane_lease() / 8;
+            tokio::select! {
+                () = self.shutdown.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn acquire(&self) -> Result<Option<Tenure>, StoreError> {
+        let started = Instant::now();
+        let lease = self.dispatch.config.dispatch.lane_lease();
+        let mut tx = self.dispatch.store.begin().await?;
+        let now = tx.now().await?;
+        let fence = lanes::acquire(&mut tx, self.app, self.owner, now, signed(lease)).await?;
+        let app = holders::app(&mut tx, self.app).await?;
+        let (Some(fence), Some(app)) = (fence, app) else {
+            return Ok(None);
+        };
+        let queue_lost = self.dispatch.queue.reset(self.app);
+        let recovered = batches::recover(&mut tx, self.app, queue_lost, now).await?;
+        tx.commit().await?;
+        if recovered.requeued > 0 {
+            tracing::info!(
+                app.id = self.app.0,
+                batches = recovered.requeued,
+                "batches not known to be taken go out again"
+            );
+        }
+        self.dispatch
+            .metrics
+            .batches_again
+            .inc_by(recovered.requeued);
+        let limiter = limiter(&app, self.dispatch.config.dispatch.batch_people);
+        Ok(Some(Tenure {
+            app,
+            fence,
+            until: started + lease * 2 / 3,
+            limiter,
+            since_lowest: 0,
+        }))
+    }
+
+    /// Sends while the lease lasts.
+    async fn hold(&mut self, mut tenure: Tenure) {
+        let mut renew_at = Instant::now() + self.renew_every();
+        loop {
+            if self.shutdown.is_cancelled() {
+                self.release(&tenure).await;
+                return;
+            }
+            if Instant::now() >= renew_at {
+                match self.renew(&mut tenure).await {
+                    Ok(true) => renew_at = Instant::now() + self.renew_every(),
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::warn!(app.id = self.app.0, error = %error, "lane not renewed");
+                    }
+                }
+            }
+            if Instant::now() >= tenure.until {
+                tracing::warn!(app.id = self.app.0, "lane's lease ran out, sending stops");
+                return;
+            }
+            let wait = match self.turn(&mut tenure).await {
+                Ok(Turn::Sent) => continue,
+                Ok(Turn::Idle) => self.dispatch.config.dispatch.poll(),
+                Ok(Turn::Throttled(wait)) => wait,
+                Ok(Turn::Full) => {
+                    self.dispatch.queue.room(self.app, ROOM_WAIT).await;
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(app.id = self.app.0, error = %error, "lane failed, trying again");
+                    self.dispatch.config.dispatch.poll()
+                }
+            };
+            let wait = wait.min(renew_at.saturating_duration_since(Instant::now()));
+            pause(&mut self.wake, wait, &self.shutdown).await;
+        }
+    }
+
+    fn renew_every(&self) -> Duration {
+        self.dispatch.config.dispatch.lane_lease() / 3
+    }
+
+    async fn renew(&self, tenure: &mut Tenure) -> Result<bool, StoreError> {
+        let started = Instant::now();
+        let lease = self.dispatch.config.dispatch.lane_lease();
+        let mut tx = self.dispatch.store.begin().await?;
+        let now = tx.now().await?;
+        let owner = self.owner;
+        let renewed =
+            lanes::renew(&mut tx, self.app, owner, tenure.fence, now, signed(lease)).await?;
+        let app = holders::app(&mut tx, self.app).await?;
+        tx.commit().await?;
+        let Some(app) = app.filter(|_| renewed) else {
+            return Ok(false);
+        };
+        if app.rate_per_s != tenure.app.rate_per_s {
+            tenure.limiter = limiter(&app, self.dispatch.config.dispatch.batch_people);
+        }
+        tenure.app = app;
+        tenure.until = started + lease * 2 / 3;
+        Ok(true)
+    }
+
+    async fn release(&self, tenure: &Tenure) {
+        let released: Result<(), StoreError> = async {
+            let mut tx = self.dispatch.store.begin().await?;
+            lanes::release(&mut tx, self.app, self.owner, tenure.fence).await?;
+            tx.commit().await
+        }
+        .await;
+        if let Err(error) = released {
+            tracing::info!(app.id = self.app.0, error = %error, "lane not given back, it will lapse");
+        }
+    }
+
+    /// Picks, claims and publishes what the rate allows now.
+    async fn turn(&self, tenure: &mut Tenure) -> Result<Turn, StoreError> {
+        if tenure.app.paused {
+            return Ok(Turn::Idle);
+        }
+        let mut session = self.dispatch.store.read().await?;
+        if lanes::held(&mut session).await? {
+            return Ok(Turn::Idle);
+        }
+        let now = session.now().await?;
+        let lowest = tenure.since_lowest
+            >= (LOWEST_SHARE - 1) * i64::from(self.dispatch.config.dispatch.batch_people);
+        let (order, limit) = if lowest {
+            (Order::Lowest, 1)
+        } else {
+            (Order::Best, WINDOW)
+        };
+        let next = batches::next(&mut session, self.app, now, order, limit).await?;
+        drop(session);
+        let ids = match allowed(&next, &tenure.limiter) {
+            Ok(ids) if ids.is_empty() => return Ok(Turn::Idle),
+            Ok(ids) => ids,
+            Err(wait) => return Ok(Turn::Throttled(wait)),
+        };
+        tenure.since_lowest = if lowest {
+            0
+        } else {
+            let people = next
+                .iter()
+                .filter(|(id, _)| ids.contains(id))
+                .map(|(_, n)| n);
+            tenure.since_lowest + people.sum::<i64>()
+        };
+
+        let mut tx = self.dispatch.store.begin().await?;
+        let claimed =
+            batches::claim(&mut tx, self.app, self.owner, tenure.fence, &ids, now).await?;
+        tx.commit().await?;
+        self.publish(tenure, claimed).await
+    }
+
+    async fn publish(&self, tenure: &Tenure, claimed: Vec<Claimed>) -> Result<Turn, StoreError> {
+        if claimed.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let (mut sent, mut unreadable) = (Vec::new(), Vec::new());
+        let (mut back_first, mut back_again) = (Vec::new(), Vec::new());
+        for Claimed { batch, first } in claimed {
+            let full = !(back_first.is_empty() && back_again.is_empty());
+            let published = if full || Instant::now() >= tenure.until {
+                Err(PublishError::Full)
+            } else {
+                let body = match compose::batch(&batch) {
+                    Ok(body) => body.encode_to_vec(),
+                    Err(error) => {
+                        unreadable.push((batch.id, error.to_string()));
+                        continue;
+                    }
+                };
+                let message = Message {
+                    id: batch.id,
+                    body,
+                    expires_at: batch.expires_at,
+                };
+                self.dispatch.queue.publish(&tenure.app, message).await
+            };
+            match published {
+                Ok(()) => {
+                    self.dispatch
+                        .metrics
+                        .sent(&tenure.app.name, batch.kind, batch.people);
+                    sent.push(batch.id);
+                }
+                Err(PublishError::Full) if first => back_first.push(batch.id),
+                Err(PublishError::Full) => back_again.push(batch.id),
+            }
+        }
+        let mut tx = self.dispatch.store.begin().await?;
+        let now = tx.now().await?;
+        batches::sent(&mut tx, self.app, tenure.fence, &sent, now).await?;
+        batches::give_back(&mut tx, self.app, tenure.fence, &back_first, true).await?;
+        batches::give_back(&mut tx, self.app, tenure.fence, &back_again, false).await?;
+        for (id, reason) in unreadable {
+            tracing::error!(batch.id = %id, reason, "a stored batch cannot be read");
+            batches::dead(&mut tx, self.app, id, &reason, now).await?;
+            self.dispatch.metrics.dead();
+        }
+        tx.commit().await?;
+        let full = !(back_first.is_empty() && back_again.is_empty());
+        Ok(if full { Turn::Full } else { Turn::Sent })
+    }
+}
+
+/// The leading batches that the rate allows now; `Err` with the wait if it allows none.
+fn allowed(
+    next: &[(BatchId, i64)],
+    limiter: &DefaultDirectRateLimiter,
+) -> Result<Vec<BatchId>, Duration> {
+    let mut ids = Vec::new();
+    for (id, people) in next {
+        let people = u32::try_from(*people)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .unwrap_or(NonZeroU32::MIN);
+        match limiter.check_n(people) {
+            Ok(Ok(())) => ids.push(*id),
+            Ok(Err(not_until)) if ids.is_empty() => {
+                return Err(not_until.wait_time_from(DefaultClock::default().now()));
+            }
+            // Above the burst it could never go out: send it alone rather than never.
+            Err(_) if ids.is_empty() => return Ok(vec![*id]),
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    Ok(ids)
+}
+
+/// A bucket for the app's rate that begins empty: a predecessor may just have used it up.
+fn limiter(app: &App, batch_people: u32) -> DefaultDirectRateLimiter {
+    let per_second = u32::try_from(app.rate_per_s.max(1)).unwrap_or(u32::MAX);
+    let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+    let burst = NonZeroU32::new(batch_people.max(per_second)).unwrap_or(rate);
+    let limiter = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst));
+    // A full bucket always holds its own burst.
+    let _ = limiter.check_n(burst);
+    limiter
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_new_owner_starts_with_an_empty_bucket() {
+        let app = App {
+            id: AppId(1),
+            name: "a".into(),
+            rate_per_s: 100,
+            paused: false,
+            drills: false,
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        let limiter = limiter(&app, 500);
+        let wait = allowed(&[(BatchId::fresh(), 500)], &limiter).unwrap_err();
+        assert!(
+            wait > Duration::from_millis(4_900) && wait <= Duration::from_secs(5),
+            "{wait:?}"
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! The gRPC reader: an app's stream of batches, acknowledged one by one.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use jiff::Timestamp;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::alert::compose;
+use crate::alert::proto::v1::alerts_server::Alerts;
+use crate::alert::proto::v1::consume_request::Message as Said;
+use crate::alert::proto::v1::{AlertBatch, ConsumeRequest, WatchRequest};
+use crate::dispatch::Dispatch;
+use crate::keys::{self, RateLimits};
+use crate::model::{AppId, BatchId, Holder};
+use crate::queue::{Delivery, Next};
+use crate::store::{Cause, StoreError, batches};
+
+/// Unacknowledged batches of a stream that does not say how many it can take.
+const IN_FLIGHT: u32 = 16;
+/// Most unacknowledged batches of a stream.
+const IN_FLIGHT_MAX: u32 = 1_000;
+/// How often a record is tried again when another transaction was in its way.
+const TRIES: u32 = 5;
+
+/// Serves `homeward.v1.Alerts`.
+pub struct AlertsService {
+    dispatch: Dispatch,
+    limits: Arc<RateLimits>,
+    shutdown: CancellationToken,
+}
+
+type Batches = Pin<Box<dyn Stream<Item = Result<AlertBatch, Status>> + Send>>;
+
+impl AlertsService {
+    /// A service over the app queues; its streams end with `shutdown`.
+    #[must_use]
+    pub const fn new(
+        dispatch: Dispatch,
+        limits: Arc<RateLimits>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            dispatch,
+            limits,
+            shutdown,
+        }
+    }
+
+    /// The app whose key the call carries.
+    async fn app<T>(&self, request: &Request<T>) -> Result<(AppId, String), Status> {
+        let key = request
+            .metadata()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(keys::bearer)
+            .ok_or_else(|| {
+                Status::unauthenticated(
+                    "metadata 'authorization: Bearer KEY' with an app's key is needed",
+                )
+            })?;
+        let caller = keys::caller(&self.dispatch.store, &key)
+            .await
+            .map_err(|error| unavailable(&error))?
+            .ok_or_else(|| Status::unauthenticated("the key is unknown or no longer good"))?;
+        self.limits.check(caller.key).map_err(|wait| {
+            Status::resource_exhausted(format!("too many calls, wait {} ms", wait.as_millis()))
+        })?;
+        match caller.holder {
+            Holder::App(id, name) => Ok((id, name)),
+            _ => Err(Status::permission_denied("this takes an app's key")),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Alerts for AlertsService {
+    type ConsumeStream = Batches;
+    type WatchStream = Batches;
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<ConsumeRequest>>,
+    ) -> Result<Response<Batches>, Status> {
+        let (app, name) = self.app(&request).await?;
+        let mut said = request.into_inner();
+        let max_in_flight = match said.message().await?.and_then(|first| first.message) {
+            Some(Said::Hello(hello)) if hello.max_in_flight == 0 => IN_FLIGHT,
+            Some(Said::Hello(hello)) if hello.max_in_flight <= IN_FLIGHT_MAX => hello.max_in_flight,
+            Some(Said::Hello(_)) => {
+                return Err(Status::invalid_argument(
+                    "max_in_flight: 1 to 1000 are accepted, 0 means 16",
+                ));
+            }
+            _ => return Err(Status::invalid_argument("the first message must be hello")),
+        };
+        let (out, batches) = mpsc::channel(max_in_flight as usize);
+        let consumer = Consumer {
+            dispatch: self.dispatch.clone(),
+            app,
+            name,
+            out,
+            held: HashMap::new(),
+            max_in_flight: max_in_flight as usize,
+        };
+        tokio::spawn(consumer.run(said, self.shutdown.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(batches))))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Batches>, Status> {
+        let (app, _) = self.app(&request).await?;
+        let since = self
+            .dispatch
+            .store
+            .now()
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let (out, batches) = mpsc::channel(16);
+        tokio::spawn(watch(
+            self.dispatch.clone(),
+            app,
+            since,
+            out,
+            self.shutdown.clone(),
+        ));
+        Ok(Response::new(Box::pin(ReceiverStream::new(batches))))
+    }
+}
+
+/// One app's open stream.
+struct Consumer {
+    dispatch: Dispatch,
+    app: AppId,
+    name: String,
+    out: mpsc::Sender<Result<AlertBatch, Status>>,
+    /// What the app has not acknowledged yet; dropped, it goes back into the queue.
+    held: HashMap<BatchId, Delivery>,
+    max_in_flight: usize,
+}
+
+impl Consumer {
+    async fn run(mut self, mut said: Streaming<ConsumeRequest>, shutdown: CancellationToken) {
+        let queue = Arc::clone(&self.dispatch.queue);
+        loop {
+            let room = self.held.len() < self.max_in_flight;
+            let done = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {
+                    let _ = self.out.send(Err(Status::unavailable("the server is stopping"))).await;
+                    return;
+                }
+                said = said.message() => match said {
+                    Ok(Some(said)) => self.heard(said).await,
+                    Ok(None) | Err(_) => return,
+                },
+                () = self.out.closed() => return,
+                next = queue.next(self.app), if room => self.hand_on(next).await,
+            };
+            if let Err(status) = done {
+                let _ = self.out.send(Err(status)).await;
+                return;
+            }
+        }
+    }
+
+    /// Sends a batch to the app, unless its alert was recalled meanwhile.
+    async fn hand_on(&mut self, next: Next) -> Result<(), Status> {
+        let delivery = match next {
+            Next::Delivery(delivery) => delivery,
+            Next::Dead(id) => return self.bury(id).await,
+        };
+        let id = delivery.message.id;
+        let may = {
+            let mut session = self
+                .dispatch
+                .store
+                .read()
+                .await
+                .map_err(|e| unavailable(&e))?;
+            let now = session.now().await.map_err(|e| unavailable(&e))?;
+            now < delivery.message.expires_at
+                && batches::may_hand_on(&mut session, self.app, id)
+                    .await
+                    .map_err(|e| unavailable(&e))?
+        };
+        if !may {
+            self.dispatch.metrics.batches_held_back.inc();
+            self.record(id, Fate::Recalled).await?;
+            delivery.ack();
+            return Ok(());
+        }
+        let batch = AlertBatch::decode(delivery.message.body.as_slice())
+            .map_err(|error| Status::internal(format!("a stored batch cannot be read: {error}")))?;
+        self.held.insert(id, delivery);
+        self.out
+            .send(Ok(batch))
+            .await
+            .map_err(|_| Status::cancelled("the app went away"))
+    }
+
+    async fn heard(&mut self, said: ConsumeRequest) -> Result<(), Status> {
+        match said.message {
+            Some(Said::Ack(ack)) => {
+                let id = batch_id(&ack.batch_id)?;
+                // Already settled, perhaps by a repeat: nothing to do.
+                let Some(delivery) = self.held.remove(&id) else {
+                    return Ok(());
+                };
+                self.record(id, Fate::Taken).await?;
+                delivery.ack();
+                self.dispatch.metrics.taken(&self.name, "grpc");
+                // A recall may have waited for this.
+                self.dispatch.wake.batches();
+                Ok(())
+            }
+            Some(Said::Reject(reject)) => {
+                let id = batch_id(&reject.batch_id)?;
+                if let Some(delivery) = self.held.remove(&id) {
+                    delivery.reject();
+                }
+                Ok(())
+            }
+            Some(Said::Hello(_)) => Err(Status::invalid_argument("hello is said once")),
+            None => Err(Status::invalid_argument("ack or reject is expected")),
+        }
+    }
+
+    /// Keeps a batch that the app refused too often as a dead letter.
+    async fn bury(&self, id: BatchId) -> Result<(), Status> {
+        self.record(id, Fate::Dead).await?;
+        self.dispatch.metrics.dead();
+        tracing::error!(app.id = self.app.0, batch.id = %id, "batch refused too often, now a dead letter");
+        Ok(())
+    }
+
+    /// Records what became of a batch, trying again when another transaction was in the way.
+    async fn record(&self, id: BatchId, fate: Fate) -> Result<(), Status> {
+        let mut tries = 1;
+        loop {
+            match self.record_once(id, fate).await {
+                Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
+                result => return result.map_err(|error| unavailable(&error)),
+            }
+        }
+    }
+
+    async fn record_once(&self, id: BatchId, fate: Fate) -> Result<(), StoreError> {
+        let mut tx = self.dispatch.store.begin().await?;
+        let now = tx.now().await?;
+        match fate {
+            Fate::Taken => drop(batches::taken(&mut tx, self.app, &[id], now).await?),
+            Fate::Recalled => batches::recalled(&mut tx, self.app, id, now).await?,
+            Fate::Dead => {
+                let limit = self.dispatch.config.dispatch.delivery_limit;
+                let reason = format!("refused by the app {limit} times");
+                batches::dead(&mut tx, self.app, id, &reason, now).await?;
+            }
+        }
+        tx.commit().await
+    }
+}
+
+/// What became of a batch in the app's hands.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// The app has it.
+    Taken,
+    /// Held back, because its alert was recalled or its time is over.
+    Recalled,
+    /// Refused too often.
+    Dead,
+}
+
+/// Shows what an app is sent, as it is sent, from a moment on.
+async fn watch(
+    dispatch: Dispatch,
+    app: AppId,
+    mut since: Timestamp,
+    out: mpsc::Sender<Result<AlertBatch, Status>>,
+    shutdown: CancellationToken,
+) {
+    let mut wake = dispatch.wake.batches_listener();
+    loop {
+        let sent = match dispatch.store.read().await {
+            Ok(mut session) => batches::sent_since(&mut session, app, since).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(sent) => {
+                for (at, batch) in sent {
+                    since = since.max(at);
+                    let Ok(batch) = compose::batch(&batch) else {
+                        continue;
+                    };
+                    if out.send(Ok(batch)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                let _ = out.send(Err(unavailable(&error))).await;
+                return;
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = out.closed() => return,
+            _ = wake.changed() => {}
+            () = tokio::time::sleep(dispatch.config.dispatch.poll()) => {}
+        }
+    }
+}
+
+fn batch_id(text: &str) -> Result<BatchId, Status> {
+    text.parse()
+        .map_err(|_| Status::invalid_argument("batch_id: the id of a batch is expected"))
+}
+
+fn unavailable(error: &StoreError) -> Status {
+    tracing::warn!(error = %error, "the database did not answer a stream");
+    Status::unavailable("the database is not available, try again")
+}

@@ -1,0 +1,3 @@
+//! Readers: who empties an app queue when the app does not do it itself.
+
+pub mod grpc;
