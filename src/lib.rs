@@ -50,7 +50,7 @@ use crate::telemetry::Metrics;
 /// The public interface descriptions, for reflection.
 const DESCRIPTIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/homeward.v1.bin"));
 /// How often keyed limiters forget keys not used lately.
-const SHRINK_EVERY: Duration = Duration::from_secs(60);
+const SHRINK_EVERY: Duration = Duration::from_mins(1);
 
 /// The sockets a server listens on.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! What is logged and counted. Never names, tokens, contacts or exact positions: log lines carry ids,
 //! metric labels carry app names, kinds and reasons.
 
+use std::io::IsTerminal as _;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,7 +22,8 @@ pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
         .map_err(|error| format!("log: '{filter}' is no filter such as \"info\": {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),

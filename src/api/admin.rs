@@ -1,7 +1,7 @@
 //! Holders and keys: agencies, apps, operators.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use jiff::SignedDuration;
@@ -9,6 +9,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::extract::InPath;
 use super::post::{Post, Sent};
 use super::problem::Problem;
 use super::{House, auth};
@@ -79,7 +80,7 @@ pub(super) async fn apps(State(house): State<House>, caller: Caller) -> Result<R
 pub(super) async fn change_app(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<AppId>,
+    InPath(id): InPath<AppId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     auth::admin(&caller)?;
@@ -150,7 +151,7 @@ pub(super) async fn keys(State(house): State<House>, caller: Caller) -> Result<R
 pub(super) async fn expire_key(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<KeyId>,
+    InPath(id): InPath<KeyId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     auth::admin(&caller)?;

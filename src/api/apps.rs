@@ -14,7 +14,7 @@ use super::{House, auth};
 use crate::alert::compose::{TEST_LIFETIME, test_alert as compose_test};
 use crate::alert::recipients;
 use crate::cases::FieldProblem;
-use crate::model::{BatchId, BatchState, Caller, Kind, ReceiptKind};
+use crate::model::{BatchId, BatchState, Caller, Kind, ReceiptKind, SubscriberFlags};
 use crate::store::batches::NewBatches;
 use crate::store::{alerts, batches, holders, receipts as store_receipts, subscribers};
 
@@ -177,7 +177,8 @@ pub(super) async fn test_alert(
     let mut tokens: Vec<Vec<u8>> = request.tokens.into_iter().map(String::into_bytes).collect();
     tokens.sort();
     tokens.dedup();
-    let known = subscribers::known(&mut post.tx, app, &tokens).await?;
+    let mut known = subscribers::known(&mut post.tx, app, &tokens).await?;
+    known.retain(|_, known| !known.flags.has(SubscriberFlags::DELETED));
     if let Some(place) = tokens.iter().position(|token| !known.contains_key(token)) {
         let field = format!("tokens[{place}]");
         let problem = FieldProblem::new(field, "is not registered", "a token this app registered");

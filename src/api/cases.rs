@@ -1,12 +1,13 @@
 //! `/v1/cases`: filing, reading and the steps of a case's life.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::extract::{InPath, InQuery};
 use super::post::{Post, Sent, set_etag};
 use super::problem::Problem;
 use super::{House, auth};
@@ -54,7 +55,7 @@ pub(super) async fn file(
 pub(super) async fn list(
     State(house): State<House>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    InQuery(query): InQuery<ListQuery>,
 ) -> Result<Response, Problem> {
     let agency = match &caller.holder {
         Holder::Agency(id, _) => Some(*id),
@@ -77,7 +78,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     let case = visible(&mut session, &caller, id).await?;
@@ -90,7 +91,7 @@ pub(super) async fn show(
 pub(super) async fn amend(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let amendment: Amendment = sent.json()?;
@@ -105,7 +106,7 @@ pub(super) async fn amend(
 pub(super) async fn accept_proposal(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     decide_proposal(&house, &caller, id, &sent, true).await
@@ -115,7 +116,7 @@ pub(super) async fn accept_proposal(
 pub(super) async fn decline_proposal(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     decide_proposal(&house, &caller, id, &sent, false).await
@@ -138,7 +139,7 @@ async fn decide_proposal(
 pub(super) async fn verify(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     auth::operator(&caller)?;
@@ -154,7 +155,7 @@ pub(super) async fn verify(
 pub(super) async fn reject(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let reason: Reason = sent.json_or_default()?;
@@ -168,7 +169,7 @@ pub(super) async fn reject(
 pub(super) async fn pause(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let reason: Reason = sent.json_or_default()?;
@@ -182,7 +183,7 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let reason: Reason = sent.json_or_default()?;
@@ -196,7 +197,7 @@ pub(super) async fn resume(
 pub(super) async fn reopen(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let reason: Reason = sent.json_or_default()?;
@@ -210,7 +211,7 @@ pub(super) async fn reopen(
 pub(super) async fn close(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let request: CloseRequest = sent.json()?;
@@ -233,7 +234,7 @@ pub(super) async fn close(
 pub(super) async fn approve_wave(
     State(house): State<House>,
     caller: Caller,
-    Path((id, number)): Path<(CaseId, i64)>,
+    InPath((id, number)): InPath<(CaseId, i64)>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let mut post = Post::begin(&house, &caller, &sent).await?;
@@ -248,7 +249,7 @@ pub(super) async fn approve_wave(
 pub(super) async fn hold_wave(
     State(house): State<House>,
     caller: Caller,
-    Path((id, number)): Path<(CaseId, i64)>,
+    InPath((id, number)): InPath<(CaseId, i64)>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let mut post = Post::begin(&house, &caller, &sent).await?;

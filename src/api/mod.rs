@@ -5,6 +5,7 @@ mod admin;
 mod apps;
 mod auth;
 mod cases;
+mod extract;
 mod health;
 mod operators;
 mod post;

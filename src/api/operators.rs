@@ -1,13 +1,14 @@
 //! What operators do beside cases: the hold, dead letters; and the outcomes.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::cases::{PAGE, PAGE_MAX};
+use super::extract::{InPath, InQuery};
 use super::post::{Post, Sent};
 use super::problem::Problem;
 use super::{House, auth};
@@ -79,7 +80,7 @@ pub(super) async fn dead_letters(
 pub(super) async fn replay(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<BatchId>,
+    InPath(id): InPath<BatchId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     auth::operator(&caller)?;
@@ -101,7 +102,7 @@ pub(super) async fn replay(
 pub(super) async fn outcomes(
     State(house): State<House>,
     caller: Caller,
-    Query(query): Query<PageQuery>,
+    InQuery(query): InQuery<PageQuery>,
 ) -> Result<Response, Problem> {
     let agency = match &caller.holder {
         Holder::Agency(id, _) => Some(*id),

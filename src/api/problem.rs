@@ -161,10 +161,6 @@ pub async fn no_such_method() -> Problem {
 }
 
 /// A handler that panicked: a defect, but the server goes on.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the layer hands it over by value"
-)]
 pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a request handler panicked");
     Problem::new(

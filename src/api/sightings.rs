@@ -1,7 +1,7 @@
 //! Sightings over REST.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::House;
 use super::cases::{PAGE, PAGE_MAX};
+use super::extract::{InPath, InQuery};
 use super::post::{Post, Sent};
 use super::problem::Problem;
 use crate::cases::visible;
@@ -27,7 +28,7 @@ pub(super) struct ListQuery {
 pub(super) async fn report(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let filing: SightingFiling = sent.json()?;
@@ -41,8 +42,8 @@ pub(super) async fn report(
 pub(super) async fn list(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
-    Query(query): Query<ListQuery>,
+    InPath(id): InPath<CaseId>,
+    InQuery(query): InQuery<ListQuery>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     visible(&mut session, &caller, id).await?;
@@ -58,7 +59,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<SightingId>,
+    InPath(id): InPath<SightingId>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     let sighting = sightings::get(&mut session, &caller, id).await?;
@@ -69,7 +70,7 @@ pub(super) async fn show(
 pub(super) async fn decide(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<SightingId>,
+    InPath(id): InPath<SightingId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let change: SightingChange = sent.json()?;

@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader};
 
+use super::extract::InQuery;
 use super::problem::Problem;
 use super::{House, auth};
 use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, apply, parse};
@@ -51,7 +52,7 @@ struct LineProblem {
 pub(super) async fn sync(
     State(house): State<House>,
     caller: Caller,
-    Query(query): Query<SyncQuery>,
+    InQuery(query): InQuery<SyncQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
     let app = auth::app(&caller)?;
@@ -64,9 +65,9 @@ pub(super) async fn sync(
         report: Report::default(),
     };
     if query.atomic {
-        upload.all_or_none(&mut lines).await?
+        upload.all_or_none(&mut lines).await?;
     } else {
-        upload.good_ones(&mut lines).await?
+        upload.good_ones(&mut lines).await?;
     }
     let report = upload.report;
     house

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use prost::Message as _;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::House;
+use super::extract::{InPath, InQuery};
 use super::problem::Problem;
 use crate::alert::compose::{Revision, compose};
 use crate::alert::proto::v1;
@@ -31,7 +32,7 @@ pub(super) struct TimelineQuery {
 pub(super) async fn plan(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
@@ -86,7 +87,7 @@ fn wave_view(wave: &Wave) -> Value {
 pub(super) async fn dispatch(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     visible(&mut session, &caller, id).await?;
@@ -124,7 +125,7 @@ async fn alert_dispatch(
                 "in_area": of_round.iter().map(|count| count.3).sum::<i64>(),
                 "told": told(of_round.iter().copied()),
                 "not_told": not_told(of_round.iter().copied()),
-                "by_app": by_app(&of_round, &name),
+                "by_app": by_app(&of_round, name),
             })
         })
         .collect();
@@ -194,8 +195,8 @@ fn by_app(counts: &[&Count], name: impl Fn(&AppId) -> String) -> BTreeMap<String
 pub(super) async fn timeline(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
-    Query(query): Query<TimelineQuery>,
+    InPath(id): InPath<CaseId>,
+    InQuery(query): InQuery<TimelineQuery>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     visible(&mut session, &caller, id).await?;
@@ -210,40 +211,38 @@ pub(super) async fn timeline(
 pub(super) async fn alert(
     State(house): State<House>,
     caller: Caller,
-    Path(id): Path<CaseId>,
+    InPath(id): InPath<CaseId>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     let case = visible(&mut session, &caller, id).await?;
     let now = session.now().await?;
-    let (alert, preview) = match alerts::newest(&mut session, id).await? {
-        Some(open) => {
-            let content = alerts::content(&mut session, open.id, open.revision).await?;
-            let content = content
-                .filter(|bytes| !bytes.is_empty())
-                .unwrap_or_default();
-            let alert = v1::Alert::decode(content.as_slice()).map_err(|error| {
-                tracing::error!(alert.id = %open.id, error = %error, "a stored alert cannot be read");
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the stored alert cannot be read")
-            })?;
-            (alert, false)
-        }
-        None => {
-            let revision = Revision {
-                alert: AlertId(id.0),
-                number: 1,
-                kind: Kind::Issue,
-                urgency: case
-                    .report
-                    .as_ref()
-                    .map_or(case.urgency, |r| r.requested_urgency),
-                exercise: case.exercise,
-                report: case.report.as_ref(),
-                time_zone: &case.time_zone,
-                issued_at: now,
-                expires_at: now + house.dispatch.config.dispatch.issue_life(),
-            };
-            (compose(&revision), true)
-        }
+    let stored = match alerts::newest(&mut session, id).await? {
+        Some(newest) => alerts::content(&mut session, newest.id, newest.revision).await?,
+        None => None,
+    };
+    let preview = stored.is_none();
+    let alert = match stored {
+        Some(content) => v1::Alert::decode(content.as_slice()).map_err(|error| {
+            tracing::error!(case.id = %id, error = %error, "a stored alert cannot be read");
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the stored alert cannot be read",
+            )
+        })?,
+        None => compose(&Revision {
+            alert: AlertId(id.0),
+            number: 1,
+            kind: Kind::Issue,
+            urgency: case
+                .report
+                .as_ref()
+                .map_or(case.urgency, |r| r.requested_urgency),
+            exercise: case.exercise,
+            report: case.report.as_ref(),
+            time_zone: &case.time_zone,
+            issued_at: now,
+            expires_at: now + house.dispatch.config.dispatch.issue_life(),
+        }),
     };
     let texts: Vec<Value> = alert
         .texts

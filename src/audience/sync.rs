@@ -40,6 +40,7 @@ pub struct Entry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the line")]
 struct Line {
     token: String,
     at: Timestamp,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
@@ -54,8 +55,14 @@ async fn work(dispatch: &Dispatch) -> Result<bool, StoreError> {
         }
         Ok(None) => {}
         Err(error) => {
+            // What fails again and again must not keep the others waiting.
+            let wait = match error.cause() {
+                Cause::Conflict => SignedDuration::ZERO,
+                _ => SignedDuration::from_secs(shard.attempt.clamp(1, 60)),
+            };
             let mut tx = dispatch.store.begin().await?;
-            rounds::hand_back(&mut tx, &shard).await?;
+            let now = tx.now().await?;
+            rounds::hand_back(&mut tx, &shard, now + wait).await?;
             tx.commit().await?;
             return Err(error);
         }
@@ -84,7 +91,7 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     };
     if case.state != CaseState::Active {
-        rounds::hand_back(&mut tx, shard).await?;
+        rounds::hand_back(&mut tx, shard, now).await?;
         tx.commit().await?;
         return Ok(None);
     }

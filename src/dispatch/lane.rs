@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::recall::persons;
 use super::{Dispatch, pause};
 use crate::alert::compose;
 use crate::model::{App, AppId, BatchId};
 use crate::queue::{Message, PublishError};
 use crate::store::batches::{Claimed, Order};
-use crate::store::{StoreError, batches, holders, lanes};
+use crate::store::{StoreError, batches, holders, lanes, told};
 
 /// Batches looked at, claimed and published together.
 const WINDOW: i64 = 64;
@@ -31,6 +32,8 @@ const LOWEST_SHARE: i64 = 10;
 const APPS_EVERY: Duration = Duration::from_secs(2);
 /// How long to wait for room in a full queue before looking at the backlog again.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
+/// How long to wait before recording again what became of batches.
+const RECORD_AGAIN: Duration = Duration::from_millis(100);
 
 /// Keeps one lane running for every app, until shutdown.
 pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
@@ -185,8 +188,10 @@ impl Lane {
                     continue;
                 }
                 Err(error) => {
-                    tracing::warn!(app.id = self.app.0, error = %error, "lane failed, trying again");
-                    self.dispatch.config.dispatch.poll()
+                    // What was claimed may not be recorded: taking the lane anew sorts it out.
+                    tracing::warn!(app.id = self.app.0, error = %error, "lane failed, taken anew");
+                    self.release(&tenure).await;
+                    return;
                 }
             };
             let wait = wait.min(renew_at.saturating_duration_since(Instant::now()));
@@ -272,55 +277,93 @@ impl Lane {
         self.publish(tenure, claimed).await
     }
 
+    /// Publishes what was claimed and records what became of it.
     async fn publish(&self, tenure: &Tenure, claimed: Vec<Claimed>) -> Result<Turn, StoreError> {
         if claimed.is_empty() {
             return Ok(Turn::Idle);
         }
-        let (mut sent, mut unreadable) = (Vec::new(), Vec::new());
-        let (mut back_first, mut back_again) = (Vec::new(), Vec::new());
+        let mut outcome = Outcome::default();
         for Claimed { batch, first } in claimed {
-            let full = !(back_first.is_empty() && back_again.is_empty());
-            let published = if full || Instant::now() >= tenure.until {
+            let body = match compose::batch(&batch) {
+                Ok(body) => body.encode_to_vec(),
+                Err(error) => {
+                    outcome.unreadable.push((batch.id, error.to_string()));
+                    continue;
+                }
+            };
+            let (id, expires_at) = (batch.id, batch.expires_at);
+            let message = Message {
+                id,
+                body,
+                expires_at,
+            };
+            let published = if outcome.full() || Instant::now() >= tenure.until {
                 Err(PublishError::Full)
             } else {
-                let body = match compose::batch(&batch) {
-                    Ok(body) => body.encode_to_vec(),
-                    Err(error) => {
-                        unreadable.push((batch.id, error.to_string()));
-                        continue;
-                    }
-                };
-                let message = Message {
-                    id: batch.id,
-                    body,
-                    expires_at: batch.expires_at,
-                };
                 self.dispatch.queue.publish(&tenure.app, message).await
             };
             match published {
                 Ok(()) => {
-                    self.dispatch
-                        .metrics
-                        .sent(&tenure.app.name, batch.kind, batch.people);
-                    sent.push(batch.id);
+                    let metrics = &self.dispatch.metrics;
+                    metrics.sent(&tenure.app.name, batch.kind, batch.people);
+                    outcome.sent.push(id);
                 }
-                Err(PublishError::Full) if first => back_first.push(batch.id),
-                Err(PublishError::Full) => back_again.push(batch.id),
+                Err(PublishError::Full) if first => outcome.back_first.push(id),
+                Err(PublishError::Full) => outcome.back_again.push(id),
             }
         }
+        loop {
+            match self.record(tenure, &outcome).await {
+                Ok(()) => break,
+                Err(error) if Instant::now() >= tenure.until => return Err(error),
+                Err(error) => {
+                    tracing::warn!(app.id = self.app.0, error = %error, "not recorded, trying again");
+                    tokio::time::sleep(RECORD_AGAIN).await;
+                }
+            }
+        }
+        Ok(if outcome.full() {
+            Turn::Full
+        } else {
+            Turn::Sent
+        })
+    }
+
+    async fn record(&self, tenure: &Tenure, outcome: &Outcome) -> Result<(), StoreError> {
+        let (app, fence) = (self.app, tenure.fence);
         let mut tx = self.dispatch.store.begin().await?;
         let now = tx.now().await?;
-        batches::sent(&mut tx, self.app, tenure.fence, &sent, now).await?;
-        batches::give_back(&mut tx, self.app, tenure.fence, &back_first, true).await?;
-        batches::give_back(&mut tx, self.app, tenure.fence, &back_again, false).await?;
-        for (id, reason) in unreadable {
+        batches::sent(&mut tx, app, fence, &outcome.sent, now).await?;
+        let never_sent = batches::give_back(&mut tx, app, fence, &outcome.back_first, true).await?;
+        for (alert, recipients) in never_sent {
+            told::take_off(&mut tx, alert, persons(&[recipients])).await?;
+        }
+        batches::give_back(&mut tx, app, fence, &outcome.back_again, false).await?;
+        for (id, reason) in &outcome.unreadable {
             tracing::error!(batch.id = %id, reason, "a stored batch cannot be read");
-            batches::dead(&mut tx, self.app, id, &reason, now).await?;
+            batches::dead(&mut tx, app, *id, reason, now).await?;
             self.dispatch.metrics.dead();
         }
-        tx.commit().await?;
-        let full = !(back_first.is_empty() && back_again.is_empty());
-        Ok(if full { Turn::Full } else { Turn::Sent })
+        tx.commit().await
+    }
+}
+
+/// What became of batches that were claimed.
+#[derive(Default)]
+struct Outcome {
+    /// Confirmed by the queue.
+    sent: Vec<BatchId>,
+    /// Surely not taken by the queue, and never handed to it before.
+    back_first: Vec<BatchId>,
+    /// Surely not taken by the queue this time.
+    back_again: Vec<BatchId>,
+    /// Cannot be read, and why.
+    unreadable: Vec<(BatchId, String)>,
+}
+
+impl Outcome {
+    fn full(&self) -> bool {
+        !(self.back_first.is_empty() && self.back_again.is_empty())
     }
 }
 

@@ -35,21 +35,29 @@ pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
     }
 }
 
-/// Releases what is due now; says whether there was anything.
+/// Releases what is due now; says whether anything was. What fails does not keep the others waiting.
 async fn release_due(dispatch: &Dispatch) -> Result<bool, StoreError> {
     let mut session = dispatch.store.read().await?;
     let now = session.now().await?;
     let waves = plans::due(&mut session, now).await?;
     let sweeps = alerts::due_sweeps(&mut session, now).await?;
     drop(session);
-    let found = !(waves.is_empty() && sweeps.is_empty());
+    let mut released = false;
     for (alert, number, case) in waves {
-        release_wave(dispatch, case, alert, number).await?;
+        match release_wave(dispatch, case, alert, number).await {
+            Ok(()) => released = true,
+            Err(error) => {
+                tracing::warn!(case.id = %case, wave = number, error = %error, "wave not released");
+            }
+        }
     }
     for (alert, case) in sweeps {
-        release_sweep(dispatch, case, alert).await?;
+        match release_sweep(dispatch, case, alert).await {
+            Ok(()) => released = true,
+            Err(error) => tracing::warn!(case.id = %case, error = %error, "sweep not released"),
+        }
     }
-    Ok(found)
+    Ok(released)
 }
 
 /// Begins a transaction in which the case stays active and the alert open; `None` if they are not.

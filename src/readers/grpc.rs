@@ -191,7 +191,7 @@ impl Consumer {
         };
         if !may {
             self.dispatch.metrics.batches_held_back.inc();
-            self.record(id, Fate::Recalled).await?;
+            self.record(id, Fate::HeldBack).await?;
             delivery.ack();
             return Ok(());
         }
@@ -255,7 +255,7 @@ impl Consumer {
         let now = tx.now().await?;
         match fate {
             Fate::Taken => drop(batches::taken(&mut tx, self.app, &[id], now).await?),
-            Fate::Recalled => batches::recalled(&mut tx, self.app, id, now).await?,
+            Fate::HeldBack => batches::hold_back(&mut tx, self.app, id, now).await?,
             Fate::Dead => {
                 let limit = self.dispatch.config.dispatch.delivery_limit;
                 let reason = format!("refused by the app {limit} times");
@@ -272,7 +272,7 @@ enum Fate {
     /// The app has it.
     Taken,
     /// Held back, because its alert was recalled or its time is over.
-    Recalled,
+    HeldBack,
     /// Refused too often.
     Dead,
 }

@@ -55,7 +55,7 @@ statements! {
          LEFT JOIN batches s ON s.id = b.source_id
          WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
            AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'))
-           AND (s.id IS NULL OR s.state NOT IN ('pending', 'sending'))
+           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
          ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $3"
     }
     NEXT_LOWEST {
@@ -65,7 +65,7 @@ statements! {
          LEFT JOIN batches s ON s.id = b.source_id
          WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
            AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'))
-           AND (s.id IS NULL OR s.state NOT IN ('pending', 'sending'))
+           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
          ORDER BY b.urgency, b.wave, b.probability DESC, b.id LIMIT $3"
     }
     SHARE_CASES {
@@ -86,7 +86,7 @@ statements! {
                          WHERE a.id = batches.alert_id AND (batches.kind = 'recall'
                              OR (a.closed_at IS NULL AND c.state = 'active'))))
                      AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
-                                     AND s.state IN ('pending', 'sending'))
+                         AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
                    RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
                        (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
                             AND r.revision = batches.revision) AS content,
@@ -104,7 +104,7 @@ statements! {
                        WHERE a.id = batches.alert_id AND (batches.kind = 'recall'
                            OR (a.closed_at IS NULL AND c.state = 'active'))))
                    AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
-                                   AND s.state IN ('pending', 'sending'))
+                       AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
                  RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
                      (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
                           AND r.revision = batches.revision) AS content,
@@ -112,13 +112,28 @@ statements! {
                           AND o.number = batches.round) AS area"
     }
     GIVE_BACK {
-        postgres: "UPDATE batches SET state = 'pending',
+        postgres: "UPDATE batches SET
+                       state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
+                           SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+                           THEN 'pending' ELSE 'withdrawn' END,
                        sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'"
-        sqlite: "UPDATE batches SET state = 'pending',
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'
+                   RETURNING id, alert_id, kind, state, recipients"
+        sqlite: "UPDATE batches SET
+                     state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
+                         SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+                         THEN 'pending' ELSE 'withdrawn' END,
                      sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
-                   AND fence = $2 AND state = 'sending'"
+                   AND fence = $2 AND state = 'sending'
+                 RETURNING id, alert_id, kind, state, recipients"
+    }
+    WITHDRAW_COPIES {
+        postgres: "UPDATE batches SET state = 'withdrawn', reason = 'never_sent'
+                   WHERE source_id = ANY($1) AND state = 'pending'"
+        sqlite: "UPDATE batches SET state = 'withdrawn', reason = 'never_sent'
+                 WHERE source_id IN (SELECT unhex(value->>0) FROM json_each($1))
+                   AND state = 'pending'"
     }
     MARK_SENT {
         postgres: "UPDATE batches SET state = 'sent', sent_at = $3
@@ -139,8 +154,8 @@ statements! {
         "UPDATE batches SET state = 'dead', reason = $4, settled_at = $3
          WHERE id = $2 AND app_id = $1 AND state IN ('sending', 'sent')"
     }
-    MARK_RECALLED {
-        "UPDATE batches SET state = 'expired', reason = 'recalled', settled_at = $3
+    HOLD_BACK {
+        "UPDATE batches SET state = 'expired', reason = 'held_back', settled_at = $3
          WHERE id = $2 AND app_id = $1 AND state IN ('sending', 'sent')"
     }
     REQUEUE_LOST {
@@ -162,13 +177,10 @@ statements! {
            AND (kind IN ('recall', 'test')
                 OR EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL))"
     }
-    SELECT_UNSENT_ISSUES {
-        "SELECT recipients FROM batches
-         WHERE alert_id = $1 AND state = 'pending' AND sending_at IS NULL AND kind = 'issue'"
-    }
     WITHDRAW_PENDING {
         "UPDATE batches SET state = 'withdrawn', reason = 'recalled', settled_at = $2
-         WHERE alert_id = $1 AND state = 'pending' AND kind IN ('issue', 'update')"
+         WHERE alert_id = $1 AND state = 'pending' AND kind IN ('issue', 'update')
+         RETURNING kind, sending_at, recipients"
     }
     SELECT_EXPIRED_ALERTS {
         "SELECT DISTINCT a.id AS alert_id, a.case_id FROM batches b JOIN alerts a ON a.id = b.alert_id
@@ -179,14 +191,10 @@ statements! {
         "UPDATE batches SET state = 'expired', settled_at = $1
          WHERE expires_at <= $1 AND state IN ('pending', 'sending', 'sent') AND kind = 'test'"
     }
-    SELECT_EXPIRED_UNSENT {
-        "SELECT recipients FROM batches
-         WHERE alert_id = $1 AND expires_at <= $2 AND state = 'pending' AND sending_at IS NULL
-           AND kind = 'issue'"
-    }
     EXPIRE_BATCHES {
         "UPDATE batches SET state = 'expired', settled_at = $2
-         WHERE alert_id = $1 AND expires_at <= $2 AND state IN ('pending', 'sending', 'sent')"
+         WHERE alert_id = $1 AND expires_at <= $2 AND state IN ('pending', 'sending', 'sent')
+         RETURNING kind, sending_at, recipients"
     }
     SELECT_TALLY {
         "SELECT round, app_id, kind, state, count(*) AS batches, CAST(sum(people) AS BIGINT) AS people
@@ -413,7 +421,9 @@ pub async fn claim(
 }
 
 /// Gives back claimed batches that the queue surely did not take. Those never handed to a queue
-/// before (`first`) count as unsent again.
+/// before (`first`) count as unsent again. If their alert was closed meanwhile they are withdrawn,
+/// with the recalls that were to follow them; their recipients are given, by alert, for the caller
+/// to take off the told-list.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -423,15 +433,29 @@ pub async fn give_back(
     fence: i64,
     ids: &[BatchId],
     first: bool,
-) -> Result<u64, StoreError> {
+) -> Result<Vec<(AlertId, Vec<u8>)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    tx.query(&GIVE_BACK)
+    let rows = tx
+        .query(&GIVE_BACK)
         .bind(app)
         .bind(fence)
         .bind(first)
         .bind_columns(&[Values::Uuid(&ids)])
-        .execute()
-        .await
+        .fetch_all()
+        .await?;
+    let (mut sources, mut unsent) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let withdrawn = row.named::<BatchState>("state")? == BatchState::Withdrawn;
+        if withdrawn && first && row.named::<Kind>("kind")? == Kind::Issue {
+            sources.push(row.get::<Uuid>("id")?);
+            unsent.push((row.get("alert_id")?, row.get("recipients")?));
+        }
+    }
+    tx.query(&WITHDRAW_COPIES).bind_columns(&[Values::Uuid(&sources)]).execute().await?;
+    Ok(unsent)
 }
 
 /// Records that the app queue confirmed batches which this lane claimed.
@@ -496,17 +520,17 @@ pub async fn dead(
     Ok(changed == 1)
 }
 
-/// Settles a batch of a closed alert that a reader held back.
+/// Settles a batch that a reader held back, because its alert was recalled or its time is over.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn recalled(
+pub async fn hold_back(
     tx: &mut Tx,
     app: AppId,
     id: BatchId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.query(&MARK_RECALLED).bind(app).bind(id).bind(now.as_millisecond()).execute().await.map(drop)
+    tx.query(&HOLD_BACK).bind(app).bind(id).bind(now.as_millisecond()).execute().await.map(drop)
 }
 
 /// What became of an app's batches whose lane or queue was lost.
@@ -563,11 +587,24 @@ pub async fn withdraw(
     alert: AlertId,
     now: Timestamp,
 ) -> Result<Withdrawn, StoreError> {
-    let rows = tx.query(&SELECT_UNSENT_ISSUES).bind(alert).fetch_all().await?;
-    let unsent =
-        rows.iter().map(|row| row.get("recipients")).collect::<Result<Vec<Vec<u8>>, _>>()?;
-    let batches =
-        tx.query(&WITHDRAW_PENDING).bind(alert).bind(now.as_millisecond()).execute().await?;
+    let rows = tx
+        .query(&WITHDRAW_PENDING)
+        .bind(alert)
+        .bind(now.as_millisecond())
+        .fetch_all()
+        .await?;
+    to_withdrawn(&rows)
+}
+
+fn to_withdrawn(rows: &[Row]) -> Result<Withdrawn, StoreError> {
+    let mut unsent = Vec::new();
+    for row in rows {
+        let never_sent = row.time_or_none("sending_at")?.is_none();
+        if never_sent && row.named::<Kind>("kind")? == Kind::Issue {
+            unsent.push(row.get("recipients")?);
+        }
+    }
+    let batches = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     Ok(Withdrawn { unsent, batches })
 }
 
@@ -601,16 +638,12 @@ pub async fn expire(
     now: Timestamp,
 ) -> Result<Withdrawn, StoreError> {
     let rows = tx
-        .query(&SELECT_EXPIRED_UNSENT)
+        .query(&EXPIRE_BATCHES)
         .bind(alert)
         .bind(now.as_millisecond())
         .fetch_all()
         .await?;
-    let unsent =
-        rows.iter().map(|row| row.get("recipients")).collect::<Result<Vec<Vec<u8>>, _>>()?;
-    let batches =
-        tx.query(&EXPIRE_BATCHES).bind(alert).bind(now.as_millisecond()).execute().await?;
-    Ok(Withdrawn { unsent, batches })
+    to_withdrawn(&rows)
 }
 
 /// Whether a reader may hand a batch on: it is on its way, and its alert is open (a recall always

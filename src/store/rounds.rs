@@ -49,7 +49,7 @@ statements! {
          WHERE id = $1 AND attempt = $2 AND state = 'pending'"
     }
     HAND_BACK {
-        "UPDATE shards SET lease_until = 0 WHERE id = $1 AND attempt = $2 AND state = 'pending'"
+        "UPDATE shards SET lease_until = $3 WHERE id = $1 AND attempt = $2 AND state = 'pending'"
     }
     WITHDRAW_SHARDS {
         "UPDATE shards SET state = 'withdrawn' WHERE alert_id = $1 AND state = 'pending'"
@@ -233,12 +233,22 @@ pub async fn finish_shard(tx: &mut Tx, shard: &Shard, now: Timestamp) -> Result<
     Ok(finished == 1)
 }
 
-/// Gives a claimed shard back, because this server stops or the case is paused.
+/// Gives a claimed shard back; nobody claims it again before `not_before`.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn hand_back(tx: &mut Tx, shard: &Shard) -> Result<(), StoreError> {
-    tx.query(&HAND_BACK).bind(shard.id).bind(shard.attempt).execute().await.map(drop)
+pub async fn hand_back(
+    tx: &mut Tx,
+    shard: &Shard,
+    not_before: Timestamp,
+) -> Result<(), StoreError> {
+    tx.query(&HAND_BACK)
+        .bind(shard.id)
+        .bind(shard.attempt)
+        .bind(not_before.as_millisecond())
+        .execute()
+        .await
+        .map(drop)
 }
 
 /// Takes back all shards of an alert that nobody has finished.
