@@ -136,7 +136,8 @@ pub enum InvalidBatch {
 /// [`InvalidBatch`] names the part that is not in the form it is stored in.
 pub fn batch(batch: &Batch) -> Result<v1::AlertBatch, InvalidBatch> {
     let mut alert = v1::Alert::decode(batch.content.as_slice()).map_err(InvalidBatch::Content)?;
-    if !batch.area.is_empty() {
+    // A recall is for everybody who was told, wherever they are by now.
+    if batch.kind != Kind::Recall && !batch.area.is_empty() {
         let area = v1::Area::decode(batch.area.as_slice()).map_err(InvalidBatch::Area)?;
         alert.area = Some(area);
     }
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(alert.expires_at_s, 9_000);
         assert_eq!(alert.area.unwrap().cells.len(), 1);
         let recall = Batch {
-            area: Vec::new(),
+            kind: Kind::Recall,
             ..stored
         };
         assert_eq!(batch(&recall).unwrap().alert.unwrap().area, None);

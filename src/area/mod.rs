@@ -1,4 +1,4 @@
-//! Where a missing person is likely to be, as MODEL.md describes it: pure, no I/O and no clock.
+//! Where a missing person is likely to be, from published statistics: pure, no I/O and no clock.
 //!
 //! [`plan`] goes through the files in this order: the figures for the profile (`distances`), how
 //! far people get in the end (`law`) and by now (`travel`, with `settings`), which cells that makes

@@ -1,5 +1,5 @@
 //! The assumptions of the model as settings, so that an operator can refit them from closed cases.
-//! Every number here is [A] in MODEL.md unless its comment names a source.
+//! Every number here is our own assumption unless its comment names a source.
 
 use std::collections::BTreeMap;
 

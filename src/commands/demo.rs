@@ -1,13 +1,234 @@
-//! `homeward demo`
+//! `homeward demo`: the whole story in one process, with nothing to set up before.
+
+mod apps;
+mod cast;
+mod city;
+mod picture;
+mod rest;
+mod screen;
+mod story;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use jiff::civil::Time;
+use secrecy::{ExposeSecret as _, SecretString};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::apps::Pushes;
+use self::cast::Cast;
+use self::rest::Rest;
+use self::screen::{Screen, line};
+use self::story::{Figures, Story};
+use crate::config::{Config, LogFormat};
+use crate::store::Store;
+use crate::{Listeners, shutdown, telemetry};
+
+/// The database file in the folder that was given, or in a temporary one.
+const FILE: &str = "homeward-demo.db";
+/// Only what somebody should see; the story has its own lines.
+const LOG: &str = "warn,sqlx=error";
 
 /// Tell the whole story in one process.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Stop after the story; the last line on standard output is then its figures as JSON.
+    #[arg(long)]
+    once: bool,
+    /// Keep the data in this folder; a demo that it holds already is told again in the same city.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Use this database, such as `postgres://USER@HOST/DATABASE`; it must be the demo's own.
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    database_url: Option<SecretString>,
+}
 
-/// Tells it.
+/// Tells it, and stays up until interrupted unless it is told once.
 ///
 /// # Errors
-/// If a step of the story fails.
-pub async fn run(_: &Args) -> anyhow::Result<()> {
-    anyhow::bail!("not told yet")
+/// Names the step of the story that failed, or why the server did.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    telemetry::start_logging(LOG, LogFormat::Text).map_err(anyhow::Error::msg)?;
+    let shutdown = shutdown::on_signal()?;
+    let home = Home::of(args)?;
+    let store = Store::open(home.url.expose_secret()).await?;
+    store.migrate().await?;
+    let cast = Cast::assemble(&store).await?;
+    let listeners = Listeners {
+        http: listen().await?,
+        grpc: listen().await?,
+        admin: listen().await?,
+    };
+    let (http, grpc) = (listeners.http.local_addr()?, listeners.grpc.local_addr()?);
+    let screen = Screen::new();
+    greet(&home, &cast);
+    let config = config(&home, &cast)?;
+    let server = crate::run(config, store.clone(), listeners, shutdown.clone());
+    let mut server = tokio::spawn(server);
+
+    let rest = Rest::new(http)?;
+    let tell = async {
+        let mut pushes = apps::start(grpc, &cast.apps, &shutdown).await?;
+        let mut tale = Story {
+            screen: &screen,
+            rest: &rest,
+            store: &store,
+            cast: &cast,
+            pushes: &mut pushes,
+        };
+        let (filed, told) = tale.tell().await?;
+        screen.step("Done", "That is the whole way, there and back.");
+        if !args.once {
+            invite(&rest, &cast, &filed, &store).await?;
+            stay(&screen, &mut pushes, &shutdown).await?;
+        }
+        anyhow::Ok(told)
+    };
+    let told = tokio::select! {
+        told = Box::pin(tell) => told,
+        ended = &mut server => match ended? {
+            Ok(()) => bail!("interrupted before the story was told to its end"),
+            Err(error) => return Err(error.context("the server failed")),
+        },
+    };
+    shutdown.cancel();
+    drop(rest);
+    let ended = server.await?;
+    let told = told?;
+    ended.context("the server did not stop well")?;
+    if args.once {
+        print(&told)?;
+    }
+    Ok(())
+}
+
+/// Where the data are.
+struct Home {
+    url: SecretString,
+    what: String,
+    /// Goes with the process.
+    _temporary: Option<TempDir>,
+}
+
+impl Home {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        if let Some(url) = &args.database_url {
+            return Ok(Self {
+                url: url.clone(),
+                what: "the database that was given".to_owned(),
+                _temporary: None,
+            });
+        }
+        let (folder, what, temporary) = if let Some(folder) = &args.data {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            let what = format!("SQLite in {}", folder.join(FILE).display());
+            (folder.clone(), what, None)
+        } else {
+            let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+            let what = "SQLite in a temporary folder that goes when the demo does".to_owned();
+            (folder.path().to_owned(), what, Some(folder))
+        };
+        Ok(Self {
+            url: format!("sqlite://{}", folder.join(FILE).display()).into(),
+            what,
+            _temporary: temporary,
+        })
+    }
+}
+
+/// The defaults, but for what would keep the story from being told.
+fn config(home: &Home, cast: &Cast) -> anyhow::Result<Config> {
+    let mut config = Config::defaults()?;
+    config.database_url = home.url.clone();
+    config.quiet_hours.from = Time::midnight();
+    config.quiet_hours.to = Time::midnight();
+    if cast.again {
+        config.cap.per_day = u32::MAX;
+        config.cap.per_week = u32::MAX;
+    }
+    Ok(config)
+}
+
+async fn listen() -> anyhow::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .context("cannot listen on 127.0.0.1")
+}
+
+fn greet(home: &Home, cast: &Cast) {
+    line("Homeward demo: one missing-person case, from its filing to the recall.");
+    line("The city, its people and the case are invented; the server is the real one,");
+    line("in this process, on 127.0.0.1 only.");
+    line("");
+    line(&format!("Data: {}.", home.what));
+    line("Set apart from the defaults: no quiet hours, so that it works at any hour.");
+    if cast.again {
+        line("An earlier run was here: its city is used again, with positions of today, and");
+        line("without the cap (2 alerts a day), which would hold its people back.");
+    }
+}
+
+/// What to try while the server stays up.
+async fn invite(rest: &Rest, cast: &Cast, filed: &str, store: &Store) -> anyhow::Result<()> {
+    let url = &rest.url;
+    let operator = cast.operator.expose_secret();
+    let agency = cast.agency.expose_secret();
+    let body = serde_json::json!({
+        "person": { "alias": "Sandy", "age": 79, "clothing": "red scarf" },
+        "category": "dementia",
+        "environment": "urban",
+        "lkp": { "lat": 57.15, "lon": -2.11, "accuracy_m": 200, "at": store.now().await? },
+        "contact": { "name": "Erin Example", "phone": "+44 20 7946 0001" },
+        "consent": { "given_by": "the family", "publish": ["name", "age", "clothing"] },
+    });
+    line("");
+    line("The server stays up. Try, in another terminal:");
+    line("");
+    line("# Who was told, who was not and why, batch by batch");
+    line(&format!(
+        "curl -s -H 'Authorization: Bearer {operator}' {url}/v1/cases/{filed}/dispatch"
+    ));
+    line("");
+    line("# The plan as a map; drop the file on geojson.io or into QGIS");
+    line(&format!(
+        "curl -s -H 'Authorization: Bearer {operator}' -H 'Accept: application/geo+json' \
+         -o plan.geojson {url}/v1/cases/{filed}/plan"
+    ));
+    line("");
+    line("# File another case; like any, it waits until an operator verifies it");
+    line(&format!(
+        "curl -s -H 'Authorization: Bearer {agency}' -H 'Idempotency-Key: another-1' -d '{body}' \
+         {url}/v1/cases"
+    ));
+    line("");
+    line("What is pushed shows here. Ctrl-C ends the demo.");
+    Ok(())
+}
+
+/// Shows what is pushed, until told to stop.
+async fn stay(
+    screen: &Screen,
+    pushes: &mut Pushes,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let push = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            push = pushes.next() => push,
+        };
+        match push {
+            Ok(push) => screen.pushed(&push),
+            Err(_) if shutdown.is_cancelled() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn print(figures: &Figures) -> anyhow::Result<()> {
+    let json = serde_json::to_string(figures)?;
+    writeln!(std::io::stdout().lock(), "{json}").context("printing the figures")
 }

@@ -8,8 +8,12 @@ use crate::model::{Cell, CellRange, SUBSCRIBER_RESOLUTION};
 /// One shard: probability of area of its best cell, and its cells as ranges.
 pub type CutShard = (f64, Vec<CellRange>);
 
+/// The first shard's part of a full one.
+const FIRST_SHARE: i64 = 10;
+
 /// Cuts cells (best first) into shards of about `people` subscribers, counted by subscriber cell.
 ///
+/// The first shard is a tenth of that, so that the first batch leaves while the others are made.
 /// Every cell lies in exactly one shard, empty ones too: somebody may have come since the count. A
 /// coarse cell that alone holds more than a shard's worth is cut into its subscriber cells.
 #[must_use]
@@ -24,16 +28,25 @@ pub fn cut(cells: &[(Cell, f64)], counts: &HashMap<i64, i64>, people: i64) -> Ve
             .collect();
         let count = |cell: &Cell| counts.get(&cell.to_i64()).copied().unwrap_or(0);
         let whole: i64 = children.iter().map(count).sum();
-        if whole <= people {
-            open.add(&mut shards, &[*cell], whole, *probability, people);
+        if whole <= limit(&shards, people) {
+            open.add(&mut shards, *cell, whole, *probability, people);
         } else {
             for child in children {
-                open.add(&mut shards, &[child], count(&child), *probability, people);
+                open.add(&mut shards, child, count(&child), *probability, people);
             }
         }
     }
     open.close(&mut shards);
     shards
+}
+
+/// The most people that the shard after these may hold.
+fn limit(shards: &[CutShard], people: i64) -> i64 {
+    if shards.is_empty() {
+        (people / FIRST_SHARE).max(1)
+    } else {
+        people
+    }
 }
 
 #[derive(Default)]
@@ -47,18 +60,18 @@ impl OpenShard {
     fn add(
         &mut self,
         shards: &mut Vec<CutShard>,
-        cells: &[Cell],
+        cell: Cell,
         count: i64,
         probability: f64,
         people: i64,
     ) {
-        if self.people > 0 && self.people + count > people {
+        if self.people > 0 && self.people + count > limit(shards, people) {
             self.close(shards);
         }
         if self.cells.is_empty() {
             self.probability = probability;
         }
-        self.cells.extend_from_slice(cells);
+        self.cells.push(cell);
         self.people += count;
     }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The distance and time laws of MODEL.md sections 3 to 5 a second time, in plain Python.
+"""The distance and time laws of the area model a second time, in plain Python.
 
     area_oracle.py                       checks the golden values of section 10
     area_oracle.py path/to/homeward      compares `homeward plan` with it for every row of the table

@@ -65,7 +65,7 @@ pub async fn start(
     keys: &[SecretString],
     stop: &CancellationToken,
 ) -> anyhow::Result<Pushes> {
-    let (pushed, pushes) = mpsc::channel(WAITING);
+    let (hand_over, pushes) = mpsc::channel(WAITING);
     for (app, key) in keys.iter().enumerate() {
         let name = APPS[app].0;
         let (say, said) = mpsc::channel(IN_FLIGHT as usize + 1);
@@ -84,13 +84,13 @@ pub async fn start(
             .await
             .map_err(|status| anyhow!("{name} may not consume: {status}"))?
             .into_inner();
-        let (pushed, stop) = (pushed.clone(), stop.clone());
+        let (hand_over, stop) = (hand_over.clone(), stop.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                Err(error) = consume(app, batches, &say, &pushed) => {
+                Err(error) = consume(app, batches, &say, &hand_over) => {
                     // If nobody looks any more, nobody misses it.
-                    let _ = pushed.send(Err(error)).await;
+                    let _ = hand_over.send(Err(error)).await;
                 }
             }
         });
@@ -102,7 +102,7 @@ async fn consume(
     app: usize,
     mut batches: tonic::Streaming<AlertBatch>,
     say: &mpsc::Sender<ConsumeRequest>,
-    pushed: &mpsc::Sender<anyhow::Result<Push>>,
+    hand_over: &mpsc::Sender<anyhow::Result<Push>>,
 ) -> anyhow::Result<()> {
     let name = APPS[app].0;
     loop {
@@ -115,7 +115,7 @@ async fn consume(
         };
         let at = Instant::now();
         let batch_id = batch.batch_id.clone();
-        pushed.send(Ok(push(app, batch, at)?)).await?;
+        hand_over.send(Ok(push(app, batch, at)?)).await?;
         say.send(message(Message::Ack(Ack { batch_id }))).await?;
     }
 }

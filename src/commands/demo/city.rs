@@ -5,13 +5,12 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Cell, Position};
-use crate::model::{InvalidPosition, SUBSCRIBER_RESOLUTION};
+use crate::model::{Cell, InvalidPosition, Position, SUBSCRIBER_RESOLUTION};
 
 /// Subscribers of all apps together.
 pub const SUBSCRIBERS: usize = 200_000;
 /// Degrees north and east of the city's centre, which is also where the person was last seen.
-pub const CENTRE: (f64, f64) = (57.149_7, -2.094_3);
+const CENTRE: (f64, f64) = (57.149_7, -2.094_3);
 /// People thin out by a factor of e over this many km from the centre.
 const THINS_OUT_KM: f64 = 2.0;
 /// Nobody lives farther out.
@@ -66,15 +65,15 @@ impl City {
     /// # Errors
     /// [`InvalidPosition`] if its centre were too near a pole.
     pub fn build() -> Result<Self, InvalidPosition> {
+        let centre = centre()?;
         let mut chance = Chance(1);
         let mut subscribers = Vec::with_capacity(SUBSCRIBERS);
         let mut people = 0;
         while subscribers.len() < SUBSCRIBERS {
-            let cell = Cell::at(home(&mut chance)?, SUBSCRIBER_RESOLUTION);
+            let cell = Cell::at(home(&mut chance, centre)?, SUBSCRIBER_RESOLUTION);
             let app = which_app(&mut chance);
             // The last place is for one subscriber only.
-            let in_two_apps =
-                chance.percent(IN_TWO_APPS) && subscribers.len() + 1 < SUBSCRIBERS;
+            let in_two_apps = chance.percent(IN_TWO_APPS) && subscribers.len() + 1 < SUBSCRIBERS;
             let person = chance.next();
             subscribers.push(subscriber(&mut chance, cell, person, app, in_two_apps));
             if in_two_apps {
@@ -136,12 +135,18 @@ impl Subscriber {
             }
         };
         let person_key = if self.in_two_apps {
-            format!(r#","person_key":"{:016x}{:016x}""#, self.person, mix(self.person))
+            format!(
+                r#","person_key":"{:016x}{:016x}""#,
+                self.person,
+                mix(self.person)
+            )
         } else {
             String::new()
         };
         let cell = self.cell;
-        format!("{{\"token\":\"{token:016x}\",\"cell\":\"{cell}\",\"at\":\"{at}\"{state}{person_key}}}\n")
+        format!(
+            "{{\"token\":\"{token:016x}\",\"cell\":\"{cell}\",\"at\":\"{at}\"{state}{person_key}}}\n"
+        )
     }
 }
 
@@ -185,25 +190,35 @@ fn which_app(chance: &mut Chance) -> usize {
     0
 }
 
+/// The city's centre.
+///
+/// # Errors
+/// [`InvalidPosition`] if it were not on Earth.
+pub fn centre() -> Result<Position, InvalidPosition> {
+    Position::new(CENTRE.0, CENTRE.1)
+}
+
 /// Where somebody is: in no special direction, the likelier the nearer to the centre.
-fn home(chance: &mut Chance) -> Result<Position, InvalidPosition> {
+fn home(chance: &mut Chance, centre: Position) -> Result<Position, InvalidPosition> {
     let (sin, cos) = libm::sincos(std::f64::consts::TAU * chance.fraction());
     let km = -THINS_OUT_KM * libm::log(chance.fraction() * chance.fraction());
     let km = km.min(EDGE_KM);
-    beside_centre(km * sin, km * cos)
+    beside(centre, km * sin, km * cos)
 }
 
-/// The place so many km east and north of the centre.
+/// The place so many km east and north of another, as on a flat map.
 ///
 /// # Errors
 /// [`InvalidPosition`] if that is beyond a pole.
-pub fn beside_centre(east_km: f64, north_km: f64) -> Result<Position, InvalidPosition> {
-    let (lat, lon) = CENTRE;
-    let km_per_degree_east = KM_PER_DEGREE * libm::cos(lat.to_radians());
-    Position::new(lat + north_km / KM_PER_DEGREE, lon + east_km / km_per_degree_east)
+pub fn beside(at: Position, east_km: f64, north_km: f64) -> Result<Position, InvalidPosition> {
+    let km_per_degree_east = KM_PER_DEGREE * libm::cos(at.lat().to_radians());
+    Position::new(
+        at.lat() + north_km / KM_PER_DEGREE,
+        at.lon() + east_km / km_per_degree_east,
+    )
 }
 
-/// Chance that repeats itself on every run: the SplitMix64 generator.
+/// Chance that repeats itself on every run: the generator `SplitMix64`.
 struct Chance(u64);
 
 impl Chance {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an upload of a whole city may take.
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A caller of one server.
 pub struct Rest {

@@ -1,0 +1,563 @@
+//! The story: a case is filed, verified, planned, told, seen, closed and recalled, all through the
+//! interfaces that agencies, operators and apps use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use futures_util::future::try_join_all;
+use indicatif::HumanCount;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Body;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::apps::{Gathered, Pushes};
+use super::cast::Cast;
+use super::city::{self, APPS, City};
+use super::picture::Picture;
+use super::rest::Rest;
+use super::screen::{Screen, Style, line};
+use crate::alert::proto::v1::Kind;
+use crate::model::{Check, Reason};
+use crate::store::Store;
+
+/// How often the server is asked whether something has happened.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long it may take to happen.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Where the person is seen and found: km east and north of the last known position.
+const SEEN_AT_KM: (f64, f64) = (0.6, 0.4);
+
+/// What the story needs.
+pub struct Story<'a> {
+    /// Where it is told.
+    pub screen: &'a Screen,
+    /// The server.
+    pub rest: &'a Rest,
+    /// The server's database, for its clock.
+    pub store: &'a Store,
+    /// Who takes part.
+    pub cast: &'a Cast,
+    /// What the apps are pushed.
+    pub pushes: &'a mut Pushes,
+}
+
+/// How it went: the last line of `--once`.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    told: u64,
+    batches: usize,
+    not_told: BTreeMap<String, u64>,
+    recalled: u64,
+    first_push_ms: u64,
+}
+
+/// What the server says of one alert.
+#[derive(Debug, Deserialize)]
+struct Dispatch {
+    rounds: Vec<Round>,
+    batches: Vec<Tally>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Round {
+    done_at: Option<Timestamp>,
+    in_area: u64,
+    told: u64,
+    not_told: BTreeMap<String, u64>,
+    by_app: BTreeMap<String, OfApp>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OfApp {
+    told: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tally {
+    kind: String,
+    state: String,
+    people: u64,
+}
+
+impl Story<'_> {
+    /// Tells it; gives the id of the case and how it went.
+    ///
+    /// # Errors
+    /// Names the step that failed, with the server's problem document.
+    pub async fn tell(&mut self) -> anyhow::Result<(String, Figures)> {
+        self.close_leftovers()
+            .await
+            .context("closing what an earlier run left open")?;
+        self.register().await.context("the step 'City' failed")?;
+        let case = self.file().await.context("the step 'Case' failed")?;
+        let asked = Instant::now();
+        self.verify(&case)
+            .await
+            .context("the step 'Verification' failed")?;
+        self.show_plan(&case)
+            .await
+            .context("the step 'Plan' failed")?;
+        let (round, told) = self
+            .push(&case, asked)
+            .await
+            .context("the step 'Wave 1' failed")?;
+        let first = told.first.as_ref().context("nobody was told")?;
+        let alert = first.alert.alert_id.clone();
+        let first_push_ms = first.at.duration_since(asked).as_millis();
+        let sighting = self
+            .sight(&alert)
+            .await
+            .context("the step 'Sighting' failed")?;
+        self.close(&case, &sighting)
+            .await
+            .context("the step 'Outcome' failed")?;
+        let recalled = self
+            .recall(&case, &alert, &told, &round)
+            .await
+            .context("the step 'Recall' failed")?;
+        let figures = Figures {
+            told: told.people(),
+            batches: told.batches(),
+            not_told: round.not_told,
+            recalled,
+            first_push_ms: u64::try_from(first_push_ms).unwrap_or(u64::MAX),
+        };
+        Ok((case, figures))
+    }
+
+    /// An earlier run may have been stopped in the middle of its story.
+    async fn close_leftovers(&self) -> anyhow::Result<()> {
+        let key = &self.cast.operator;
+        let mut closed = 0;
+        for state in ["submitted", "active", "paused"] {
+            let path = format!("/v1/cases?state={state}&limit=500");
+            let page = self.rest.get(key, &path).await?;
+            for case in page["items"].as_array().into_iter().flatten() {
+                let path = format!("/v1/cases/{}/close", text(&case["id"])?);
+                let body = json!({ "outcome": "not_missing" });
+                self.rest.post(key, &path, &body).await?;
+                closed += 1;
+            }
+        }
+        if closed > 0 {
+            line(&format!(
+                "Cases that an earlier run left open, now closed as not_missing: {closed}."
+            ));
+        }
+        Ok(())
+    }
+
+    /// Every app registers its subscribers.
+    async fn register(&self) -> anyhow::Result<()> {
+        let city = Arc::new(City::build()?);
+        self.screen.step(
+            "City",
+            &format!(
+                "{} subscribers of three partner apps; {} people, {} % of whom use two of them. \
+                 Known of each: a token that only the app can read, and a cell of 0.1 km². No \
+                 name, no number, no exact position.",
+                HumanCount(city::SUBSCRIBERS as u64),
+                HumanCount(city.people as u64),
+                city::IN_TWO_APPS,
+            ),
+        );
+        let now = self.store.now().await?;
+        let sizes: [u64; APPS.len()] = std::array::from_fn(|app| city.of_app(app) as u64);
+        let started = Instant::now();
+        let progress = self
+            .screen
+            .progress("registered", sizes, |_| "registered".to_owned());
+        let uploads = (0..APPS.len()).map(|app| {
+            let lines = city.upload(app, now, progress.bar(app));
+            let lines = futures_util::stream::iter(lines.map(Ok::<_, std::convert::Infallible>));
+            self.rest
+                .upload(&self.cast.apps[app], Body::wrap_stream(lines))
+        });
+        let reports = try_join_all(uploads).await?;
+        drop(progress);
+        let took = started.elapsed();
+        for (app, report) in reports.iter().enumerate() {
+            let (lines, changed) = (report["lines"].as_u64(), report["changed"].as_u64());
+            ensure!(
+                lines == Some(sizes[app]) && changed == lines,
+                "{}: {} lines were sent, but the server says {report}",
+                APPS[app].0,
+                sizes[app]
+            );
+            let figure = HumanCount(sizes[app]).to_string();
+            self.screen.row(APPS[app].0, &figure, "registered");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
+        let per_s = city::SUBSCRIBERS as f64 / took.as_secs_f64();
+        self.screen.aside(&format!(
+            "by PUT /v1/subscribers, three streams of NDJSON at once: {:.1} s, {per_s:.0} rows/s",
+            took.as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    /// The agency files the case.
+    async fn file(&self) -> anyhow::Result<String> {
+        let now = self.store.now().await?;
+        let filing = filing(now - SignedDuration::from_hours(1))?;
+        self.screen.step(
+            "Case",
+            "The agency Demo Relief reports: a woman of 82 with dementia is missing. Last known \
+             position (LKP) in the centre of town, 1 h ago, to within 100 m.",
+        );
+        let case = self
+            .rest
+            .post(&self.cast.agency, "/v1/cases", &filing)
+            .await?;
+        self.screen.more(
+            "The family agreed to publish: alias, age, looks, clothing, last seen. Never \
+             published: her name, the contact, the exact position.",
+        );
+        self.screen.more(&format!(
+            "The case is {}: nobody is told before it is verified.",
+            text(&case["state"])?
+        ));
+        Ok(text(&case["id"])?.to_owned())
+    }
+
+    /// An operator verifies it.
+    async fn verify(&self, case: &str) -> anyhow::Result<()> {
+        let checks: Vec<&str> = Check::ALL.iter().map(|check| check.name()).collect();
+        let path = format!("/v1/cases/{case}/verify");
+        let body = json!({ "checks": checks });
+        let verified = self.rest.post(&self.cast.operator, &path, &body).await?;
+        self.screen.step(
+            "Verification",
+            &format!(
+                "Demo Operator has checked: {}.",
+                checks.join(", ").replace('_', " ")
+            ),
+        );
+        self.screen.more(&format!(
+            "The case is {}, and wave 1 goes out at once.",
+            text(&verified["state"])?
+        ));
+        Ok(())
+    }
+
+    /// Where she is likely to be.
+    async fn show_plan(&self, case: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/cases/{case}/plan");
+        let key = &self.cast.operator;
+        let plan = self.rest.get(key, &path).await?;
+        let picture = Picture::of(&self.rest.get_map(key, &path).await?)?;
+        let radius = |name: &str| plan["radii_km"][name].as_f64().unwrap_or(f64::NAN);
+        self.screen.step(
+            "Plan",
+            &format!(
+                "Of people like her, after that time, half are within {:.2} km of the LKP (r50), \
+                 75 % within {:.2} km (r75), 95 % within {:.2} km (r95). The likeliest places are \
+                 told first, in waves, until she is found.",
+                radius("r50"),
+                radius("r75"),
+                radius("r95")
+            ),
+        );
+        line("");
+        let legend = self.legend(&plan, picture.km_per_column())?;
+        let lines = picture.draw(self.screen);
+        let beside = legend
+            .iter()
+            .map(String::as_str)
+            .chain(std::iter::repeat(""));
+        for (drawn, legend) in lines.iter().zip(beside) {
+            line(&format!("  {drawn}  {legend}"));
+        }
+        Ok(())
+    }
+
+    fn legend(&self, plan: &Value, km_per_column: f64) -> anyhow::Result<Vec<String>> {
+        let mut legend = vec![
+            String::new(),
+            format!("{}  LKP", self.screen.paint(Style::Label, "X")),
+            "█▓▒░· likelier to less likely".to_owned(),
+            format!("a character is {km_per_column:.1} km wide"),
+            String::new(),
+        ];
+        let waves = plan["waves"].as_array().context("the plan has no waves")?;
+        let due =
+            |wave: &Value| -> anyhow::Result<Timestamp> { Ok(text(&wave["due_at"])?.parse()?) };
+        let first = due(waves.first().context("the plan has no waves")?)?;
+        for wave in waves {
+            let number = wave["number"].as_u64().unwrap_or_default();
+            let minutes = due(wave)?.duration_since(first).as_mins();
+            let when = match minutes {
+                0 => "now".to_owned(),
+                minutes if minutes % 60 == 0 => format!("in {} h, if needed", minutes / 60),
+                minutes => format!("in {minutes} min, if needed"),
+            };
+            let mass = wave["mass"].as_f64().unwrap_or(f64::NAN) * 100.0;
+            let digit = self.screen.paint(Style::Wave(number), &number.to_string());
+            legend.push(format!("{digit}  edge of wave {number}"));
+            legend.push(format!("   {mass:.0} % of the probability"));
+            legend.push(format!("   {when}"));
+            legend.push(String::new());
+        }
+        legend.push("Only wave 1 goes out here:".to_owned());
+        legend.push("the demo ends before the others.".to_owned());
+        Ok(legend)
+    }
+
+    /// Wave 1 goes out: who is told, and how it reaches the apps.
+    async fn push(&mut self, case: &str, asked: Instant) -> anyhow::Result<(Round, Gathered)> {
+        let round = self.fanned_out(case).await?;
+        self.show_audience(&round);
+        let owed: [u64; APPS.len()] =
+            std::array::from_fn(|app| round.by_app.get(APPS[app].0).map_or(0, |of| of.told));
+        ensure!(
+            round.told > 0 && owed.iter().sum::<u64>() == round.told,
+            "{} people are told, but the apps' shares are {owed:?}",
+            round.told
+        );
+        let alert = self.alert(case).await?;
+        self.screen.step(
+            "Push",
+            "Batches of up to 500 go to each app over gRPC, no faster than the app agreed to; \
+             the app acknowledges each and tells its people.",
+        );
+        let mut progress = self.screen.progress("people told", owed, throttle);
+        let gathered = self
+            .pushes
+            .gather(&alert, Kind::Issue, owed, &mut progress)
+            .await?;
+        drop(progress);
+        let first = gathered.first.as_ref().context("nothing was pushed")?;
+        self.screen.more(&format!(
+            "First push in an app's hands {} ms after the operator's yes.",
+            first.at.duration_since(asked).as_millis()
+        ));
+        for (app, whole_at) in gathered.whole_at.iter().enumerate() {
+            let took = whole_at.map_or(0.0, |at| at.duration_since(asked).as_secs_f64());
+            let figure = HumanCount(owed[app]).to_string();
+            let throttle = HumanCount(rate(app));
+            let text = format!("told in {took:.1} s; throttle {throttle}/s");
+            self.screen.row(APPS[app].0, &figure, &text);
+        }
+        self.screen
+            .aside("(A lane that was idle may send one second's worth at once.)");
+        self.screen.more("What people read:");
+        for text in first.alert.texts.iter().take(1) {
+            for read in std::iter::once(&*text.title).chain(text.body.lines()) {
+                self.screen.more(&format!("| {read}"));
+            }
+        }
+        Ok((round, gathered))
+    }
+
+    fn show_audience(&self, round: &Round) {
+        let not_told: u64 = round.not_told.values().sum();
+        let count = |people| HumanCount(people).to_string();
+        let screen = self.screen;
+        screen.step(
+            "Wave 1",
+            "Everybody in its cells is looked at once, and told or counted under one reason. \
+             Whoever uses two apps is told by the one that saw them last.",
+        );
+        screen.row("people in the area", &count(round.in_area), "");
+        screen.row("told", &count(round.told), "");
+        screen.row("not told", &count(not_told), "");
+        for (reason, people) in &round.not_told {
+            let name = format!("  {}", reason.replace('_', " "));
+            screen.row(&name, &count(*people), why(reason));
+        }
+    }
+
+    /// Waits until wave 1 is fanned out.
+    async fn fanned_out(&self, case: &str) -> anyhow::Result<Round> {
+        let done = async {
+            loop {
+                let dispatch = self.dispatch(case).await?;
+                let first = dispatch.rounds.into_iter().next();
+                if let Some(round) = first.filter(|round| round.done_at.is_some()) {
+                    return anyhow::Ok(round);
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, done)
+            .await
+            .context("wave 1 was not fanned out in time")?
+    }
+
+    async fn dispatch(&self, case: &str) -> anyhow::Result<Dispatch> {
+        let path = format!("/v1/cases/{case}/dispatch");
+        let mut view = self.rest.get(&self.cast.operator, &path).await?;
+        let alert = view["alerts"][0].take();
+        serde_json::from_value(alert).with_context(|| format!("reading the answer to {path}"))
+    }
+
+    async fn alert(&self, case: &str) -> anyhow::Result<String> {
+        let path = format!("/v1/cases/{case}");
+        let view = self.rest.get(&self.cast.operator, &path).await?;
+        Ok(text(&view["alert"]["id"])?.to_owned())
+    }
+
+    /// Somebody who was told has seen her; an operator takes it as a sighting.
+    async fn sight(&self, alert: &str) -> anyhow::Result<String> {
+        let app = 1;
+        let now = self.store.now().await?;
+        let seen = city::beside(city::centre()?, SEEN_AT_KM.0, SEEN_AT_KM.1)?;
+        let body = json!({
+            "lat": seen.lat(), "lon": seen.lon(), "accuracy_m": 50.0, "seen_at": now,
+            "text": "An elderly woman in a green coat at the tram stop, she seems lost.",
+        });
+        let path = format!("/v1/cases/{alert}/sightings");
+        let sighting = self.rest.post(&self.cast.apps[app], &path, &body).await?;
+        let id = text(&sighting["id"])?.to_owned();
+        self.screen.step(
+            "Sighting",
+            &format!(
+                "{} passes on what somebody saw: \"{}\" Credibility {:.2}, as for any app's \
+                 report; by itself it changes nothing.",
+                APPS[app].0,
+                text(&body["text"])?,
+                sighting["credibility"].as_f64().unwrap_or(f64::NAN)
+            ),
+        );
+        let path = format!("/v1/sightings/{id}");
+        let body = json!({ "state": "accepted", "credibility": 0.9 });
+        let sighting = self.rest.patch(&self.cast.operator, &path, &body).await?;
+        self.screen.more(&format!(
+            "Demo Operator has called back: {}, credibility {:.2}.",
+            text(&sighting["state"])?,
+            sighting["credibility"].as_f64().unwrap_or(f64::NAN)
+        ));
+        Ok(id)
+    }
+
+    /// She is found, and the agency closes the case.
+    async fn close(&self, case: &str, sighting: &str) -> anyhow::Result<()> {
+        let now = self.store.now().await?;
+        let found = city::beside(city::centre()?, SEEN_AT_KM.0, SEEN_AT_KM.1)?;
+        let body = json!({
+            "outcome": "found_well",
+            "attribution": { "through": "alert", "wave": 1, "sighting": sighting },
+            "found": { "lat": found.lat(), "lon": found.lon(), "at": now },
+        });
+        let path = format!("/v1/cases/{case}/close");
+        let closed = self.rest.post(&self.cast.agency, &path, &body).await?;
+        let minutes = closed["found_after_s"].as_i64().unwrap_or_default() / 60;
+        self.screen.step(
+            "Outcome",
+            &format!(
+                "Found well, {:.1} km from the LKP, {minutes} min after she was last seen. \
+                 Attribution: the alert, wave 1, that sighting. The case is {}.",
+                closed["found_km"].as_f64().unwrap_or(f64::NAN),
+                text(&closed["state"])?
+            ),
+        );
+        Ok(())
+    }
+
+    /// The alert is taken back from just those who got it.
+    async fn recall(
+        &mut self,
+        case: &str,
+        alert: &str,
+        told: &Gathered,
+        round: &Round,
+    ) -> anyhow::Result<u64> {
+        self.screen.step(
+            "Recall",
+            "Every batch that went out is followed by its recall, so that the notice leaves the \
+             screens.",
+        );
+        let owed = std::array::from_fn(|app| round.by_app.get(APPS[app].0).map_or(0, |of| of.told));
+        let mut progress = self.screen.progress("people recalled", owed, throttle);
+        let recalled = self
+            .pushes
+            .gather(alert, Kind::Recall, owed, &mut progress)
+            .await?;
+        drop(progress);
+        ensure!(
+            recalled.same_people_as(told),
+            "the recall went to other people than the alert"
+        );
+        self.all_taken(case, round.told).await?;
+        self.screen.more(&format!(
+            "{} people got it in {} batches: just those who were told, and nobody else.",
+            HumanCount(recalled.people()),
+            recalled.batches()
+        ));
+        Ok(recalled.people())
+    }
+
+    /// Waits until the server knows, too, that the apps have taken everything.
+    async fn all_taken(&self, case: &str, told: u64) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let batches = self.dispatch(case).await?.batches;
+            let taken = |kind: &str| -> u64 {
+                let of_kind = batches.iter().filter(|tally| tally.kind == kind);
+                let taken = of_kind.filter(|tally| tally.state == "taken");
+                taken.map(|tally| tally.people).sum()
+            };
+            if taken("issue") == told && taken("recall") == told {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{told} people were told and recalled, but the server says {batches:?}");
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+}
+
+/// What the agency files.
+fn filing(last_seen_at: Timestamp) -> anyhow::Result<Value> {
+    let lkp = city::centre()?;
+    Ok(json!({
+        "person": {
+            "name": "Elspeth Example", "alias": "Elsie", "age": 82, "sex": "female",
+            "description": "small, short white hair, glasses",
+            "clothing": "dark green coat, brown boots",
+        },
+        "category": "dementia",
+        "environment": "urban",
+        "lkp": {
+            "lat": lkp.lat(), "lon": lkp.lon(), "accuracy_m": 100.0, "at": last_seen_at,
+            "place": "Old Market Square",
+        },
+        "circumstances": "Went out for bread and did not come back.",
+        "contact": { "name": "Erin Example", "phone": "+44 20 7946 0000", "relation": "daughter" },
+        "consent": {
+            "given_by": "the daughter",
+            "publish": ["name", "age", "sex", "description", "clothing", "last_seen"],
+        },
+        "urgency": "high",
+        "languages": ["en"],
+        "time_zone": "Europe/London",
+    }))
+}
+
+fn throttle(app: usize) -> String {
+    format!("at {}/s", HumanCount(rate(app)))
+}
+
+fn rate(app: usize) -> u64 {
+    APPS[app].1.unsigned_abs()
+}
+
+fn why(reason: &str) -> &'static str {
+    match reason.parse() {
+        Ok(Reason::OptedOut) => "want no alerts",
+        Ok(Reason::Muted) => "not to be disturbed now",
+        Ok(Reason::StalePosition) => "last seen there over a day ago",
+        Ok(Reason::Cap) => "told of enough alerts lately",
+        _ => "",
+    }
+}
+
+fn text(value: &Value) -> anyhow::Result<&str> {
+    value
+        .as_str()
+        .context("the server's answer lacks a field; was it another server?")
+}
