@@ -16,7 +16,9 @@ use crate::alert::recipients;
 use crate::cases::FieldProblem;
 use crate::model::{BatchId, BatchState, Caller, Kind, ReceiptKind, SubscriberFlags};
 use crate::store::batches::NewBatches;
-use crate::store::{alerts, batches, holders, receipts as store_receipts, subscribers};
+use crate::store::{
+    alerts, backlog, batches, holders, receipts as store_receipts, sending, subscribers,
+};
 
 /// Receipts in one request.
 const RECEIPTS_MAX: usize = 1_000;
@@ -78,7 +80,7 @@ pub(super) async fn receipts(
             continue;
         }
         if kind == ReceiptKind::Taken {
-            batches::taken(&mut post.tx, app, &[id], post.now).await?;
+            sending::taken(&mut post.tx, app, &[id], post.now).await?;
         }
         if !gone.is_empty() {
             subscribers::delete(&mut post.tx, app, &gone, post.now).await?;
@@ -132,7 +134,7 @@ pub(super) async fn me(State(house): State<House>, caller: Caller) -> Result<Res
     let now_hour = i32::try_from(now.as_second() / 3600).unwrap_or(i32::MAX);
     let fresh_from = now_hour - house.dispatch.config.audience.stale_after_h;
     let (registered, fresh) = subscribers::count_of_app(&mut session, id, fresh_from).await?;
-    let backlog = batches::backlog(&mut session).await?;
+    let backlog = backlog::backlog(&mut session).await?;
     let batches_in = |state: BatchState| {
         backlog
             .iter()
@@ -145,7 +147,7 @@ pub(super) async fn me(State(house): State<House>, caller: Caller) -> Result<Res
         .filter(|b| b.app == id)
         .map(|b| b.oldest)
         .min();
-    let last = batches::last_of_app(&mut session, id).await?.map(|(id, state, kind, sent_at)| {
+    let last = backlog::last_of_app(&mut session, id).await?.map(|(id, state, kind, sent_at)| {
         json!({ "id": id, "state": state, "kind": kind, "sent_at": sent_at })
     });
     Ok(Json(json!({

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::House;
 use crate::model::BatchState;
-use crate::store::{StoreError, batches, lanes};
+use crate::store::{StoreError, backlog, lanes};
 
 /// `/healthz`, `/readyz` and `/metrics`.
 pub fn admin_router(house: House) -> Router {
@@ -54,7 +54,7 @@ async fn look(house: &House) -> Result<(bool, i64), StoreError> {
     let mut session = house.dispatch.store.read().await?;
     let now = session.now().await?;
     let held = lanes::held(&mut session).await?;
-    let backlog = batches::backlog(&mut session).await?;
+    let backlog = backlog::backlog(&mut session).await?;
     let oldest = backlog.iter().map(|waiting| waiting.oldest).min();
     let oldest_s = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs());
     let waiting: Vec<_> = backlog

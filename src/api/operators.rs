@@ -13,7 +13,7 @@ use super::post::{Post, Sent};
 use super::problem::Problem;
 use super::{House, auth};
 use crate::model::{BatchId, Caller, CaseId, Holder};
-use crate::store::{batches, lanes, outcomes as store_outcomes};
+use crate::store::{backlog, lanes, outcomes as store_outcomes, sending};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +72,7 @@ pub(super) async fn dead_letters(
         }
     };
     let mut session = house.dispatch.store.read().await?;
-    let items = batches::dead_letters(&mut session, app, PAGE_MAX).await?;
+    let items = backlog::dead_letters(&mut session, app, PAGE_MAX).await?;
     Ok(Json(json!({ "items": items })).into_response())
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn replay(
 ) -> Result<Response, Problem> {
     auth::operator(&caller)?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    if !batches::replay(&mut post.tx, id, post.now).await? {
+    if !sending::replay(&mut post.tx, id, post.now).await? {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "this batch is no dead letter, has expired, or its alert was recalled",

@@ -19,7 +19,7 @@ use crate::area::{self, Plan};
 use crate::cases::visible;
 use crate::model::{AlertId, AppId, Caller, CaseId, Cell, Kind, Reason, WaveState};
 use crate::store::plans::{self, Wave};
-use crate::store::{Session, StoreError, alerts, batches, holders, receipts, rounds, timeline};
+use crate::store::{Session, StoreError, alerts, backlog, holders, receipts, rounds, timeline};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,7 +129,7 @@ async fn alert_dispatch(
             })
         })
         .collect();
-    let tally: Vec<Value> = batches::tally(session, alert)
+    let tally: Vec<Value> = backlog::tally(session, alert)
         .await?
         .iter()
         .map(|tally| {

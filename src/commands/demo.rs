@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::apps::Pushes;
 use self::cast::Cast;
 use self::rest::Rest;
-use self::screen::{Screen, line};
+use self::screen::{Screen, line, pushed};
 use self::story::{Figures, Story};
 use crate::config::{Config, LogFormat};
 use crate::store::Store;
@@ -80,10 +80,13 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             pushes: &mut pushes,
         };
         let (filed, told) = tale.tell().await?;
-        screen.step("Done", "That is the whole way, there and back.");
+        screen.step(
+            "Done",
+            "Everybody who was told has been thanked and let go.",
+        );
         if !args.once {
             invite(&rest, &cast, &filed, &store).await?;
-            stay(&screen, &mut pushes, &shutdown).await?;
+            stay(&mut pushes, &shutdown).await?;
         }
         anyhow::Ok(told)
     };
@@ -210,18 +213,14 @@ async fn invite(rest: &Rest, cast: &Cast, filed: &str, store: &Store) -> anyhow:
 }
 
 /// Shows what is pushed, until told to stop.
-async fn stay(
-    screen: &Screen,
-    pushes: &mut Pushes,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
+async fn stay(pushes: &mut Pushes, shutdown: &CancellationToken) -> anyhow::Result<()> {
     loop {
         let push = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             push = pushes.next() => push,
         };
         match push {
-            Ok(push) => screen.pushed(&push),
+            Ok(push) => pushed(&push),
             Err(_) if shutdown.is_cancelled() => return Ok(()),
             Err(error) => return Err(error),
         }

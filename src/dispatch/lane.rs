@@ -21,8 +21,8 @@ use super::{Dispatch, pause};
 use crate::alert::compose;
 use crate::model::{App, AppId, BatchId};
 use crate::queue::{Message, PublishError};
-use crate::store::batches::{Claimed, Order};
-use crate::store::{StoreError, batches, holders, lanes, told};
+use crate::store::sending::{Claimed, Order};
+use crate::store::{StoreError, holders, lanes, sending, told};
 
 /// Batches looked at, claimed and published together.
 const WINDOW: i64 = 64;
@@ -135,7 +135,7 @@ impl Lane {
             return Ok(None);
         };
         let queue_lost = self.dispatch.queue.reset(self.app);
-        let recovered = batches::recover(&mut tx, self.app, queue_lost, now).await?;
+        let recovered = sending::recover(&mut tx, self.app, queue_lost, now).await?;
         tx.commit().await?;
         if recovered.requeued > 0 {
             tracing::info!(
@@ -253,7 +253,7 @@ impl Lane {
         } else {
             (Order::Best, WINDOW)
         };
-        let next = batches::next(&mut session, self.app, now, order, limit).await?;
+        let next = sending::next(&mut session, self.app, now, order, limit).await?;
         drop(session);
         let ids = match allowed(&next, &tenure.limiter) {
             Ok(ids) if ids.is_empty() => return Ok(Turn::Idle),
@@ -272,7 +272,7 @@ impl Lane {
 
         let mut tx = self.dispatch.store.begin().await?;
         let claimed =
-            batches::claim(&mut tx, self.app, self.owner, tenure.fence, &ids, now).await?;
+            sending::claim(&mut tx, self.app, self.owner, tenure.fence, &ids, now).await?;
         tx.commit().await?;
         self.publish(tenure, claimed).await
     }
@@ -333,15 +333,15 @@ impl Lane {
         let (app, fence) = (self.app, tenure.fence);
         let mut tx = self.dispatch.store.begin().await?;
         let now = tx.now().await?;
-        batches::sent(&mut tx, app, fence, &outcome.sent, now).await?;
-        let never_sent = batches::give_back(&mut tx, app, fence, &outcome.back_first, true).await?;
+        sending::sent(&mut tx, app, fence, &outcome.sent, now).await?;
+        let never_sent = sending::give_back(&mut tx, app, fence, &outcome.back_first, true).await?;
         for (alert, recipients) in never_sent {
             told::take_off(&mut tx, alert, persons(&[recipients])).await?;
         }
-        batches::give_back(&mut tx, app, fence, &outcome.back_again, false).await?;
+        sending::give_back(&mut tx, app, fence, &outcome.back_again, false).await?;
         for (id, reason) in &outcome.unreadable {
             tracing::error!(batch.id = %id, reason, "a stored batch cannot be read");
-            batches::dead(&mut tx, app, *id, reason, now).await?;
+            sending::dead(&mut tx, app, *id, reason, now).await?;
             self.dispatch.metrics.dead();
         }
         tx.commit().await

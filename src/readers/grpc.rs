@@ -20,7 +20,7 @@ use crate::dispatch::Dispatch;
 use crate::keys::{self, RateLimits};
 use crate::model::{AppId, BatchId, Holder};
 use crate::queue::{Delivery, Next};
-use crate::store::{Cause, StoreError, batches};
+use crate::store::{Cause, StoreError, backlog, sending};
 
 /// Unacknowledged batches of a stream that does not say how many it can take.
 const IN_FLIGHT: u32 = 16;
@@ -185,7 +185,7 @@ impl Consumer {
                 .map_err(|e| unavailable(&e))?;
             let now = session.now().await.map_err(|e| unavailable(&e))?;
             now < delivery.message.expires_at
-                && batches::may_hand_on(&mut session, self.app, id)
+                && sending::may_hand_on(&mut session, self.app, id)
                     .await
                     .map_err(|e| unavailable(&e))?
         };
@@ -254,12 +254,12 @@ impl Consumer {
         let mut tx = self.dispatch.store.begin().await?;
         let now = tx.now().await?;
         match fate {
-            Fate::Taken => drop(batches::taken(&mut tx, self.app, &[id], now).await?),
-            Fate::HeldBack => batches::hold_back(&mut tx, self.app, id, now).await?,
+            Fate::Taken => drop(sending::taken(&mut tx, self.app, &[id], now).await?),
+            Fate::HeldBack => sending::hold_back(&mut tx, self.app, id, now).await?,
             Fate::Dead => {
                 let limit = self.dispatch.config.dispatch.delivery_limit;
                 let reason = format!("refused by the app {limit} times");
-                batches::dead(&mut tx, self.app, id, &reason, now).await?;
+                sending::dead(&mut tx, self.app, id, &reason, now).await?;
             }
         }
         tx.commit().await
@@ -288,7 +288,7 @@ async fn watch(
     let mut wake = dispatch.wake.batches_listener();
     loop {
         let sent = match dispatch.store.read().await {
-            Ok(mut session) => batches::sent_since(&mut session, app, since).await,
+            Ok(mut session) => backlog::sent_since(&mut session, app, since).await,
             Err(error) => Err(error),
         };
         match sent {

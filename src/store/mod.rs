@@ -38,8 +38,12 @@ files! {
     rounds;
     /// The told-list.
     told;
-    /// Batches on their way to the apps.
+    /// Batches: made, copied, withdrawn, expired.
     batches;
+    /// The way of a batch: claimed, sent, taken.
+    sending;
+    /// Where batches are: what waits, what is dead.
+    backlog;
     /// Who sends for which app, and the hold.
     lanes;
     /// Sightings.

@@ -12,6 +12,8 @@ use super::city::APPS;
 const WIDTH: usize = 80;
 /// Columns of the clock and the label before the text.
 const MARGIN: usize = 24;
+/// What stays with the figure before it.
+const UNITS: [&str; 6] = ["%", "km", "h", "min", "s", "ms"];
 /// Where nothing moves, how often it is said how far things are.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
@@ -19,6 +21,25 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 pub fn line(text: &str) {
     // Whoever reads it, such as `head`, may have seen enough; the story goes on.
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+}
+
+/// Says that an app took a batch.
+pub fn pushed(push: &Push) {
+    let kind = push.alert.kind().as_str_name();
+    let kind = kind.trim_start_matches("KIND_").to_lowercase();
+    let title = push.alert.texts.first().map_or("", |text| &text.title);
+    let name = APPS[push.app].0;
+    line(&format!(
+        "{name}: {} people, {kind}, \"{title}\"",
+        push.people
+    ));
+}
+
+/// Says a row of a table within a step.
+pub fn row(name: &str, figure: u64, text: &str) {
+    let figure = HumanCount(figure).to_string();
+    let margin = " ".repeat(MARGIN);
+    line(&format!("{margin}{name:<18}{figure:>8}  {text}"));
 }
 
 /// Where the story is told.
@@ -80,24 +101,6 @@ impl Screen {
     /// Something of a step that one may skip.
     pub fn aside(&self, text: &str) {
         self.wrapped(&" ".repeat(MARGIN), text, Style::Aside);
-    }
-
-    /// A batch that an app took.
-    pub fn pushed(&self, push: &Push) {
-        let kind = push.alert.kind().as_str_name();
-        let kind = kind.trim_start_matches("KIND_").to_lowercase();
-        let title = push.alert.texts.first().map_or("", |text| &text.title);
-        let said = format!(
-            "{}: {} people, {kind}, \"{title}\"",
-            APPS[push.app].0, push.people
-        );
-        line(&said);
-    }
-
-    /// A row of a table within a step.
-    pub fn row(&self, name: &str, figure: &str, text: &str) {
-        let row = format!("{}{name:<18}{figure:>8}  {text}", " ".repeat(MARGIN));
-        line(&row);
     }
 
     fn wrapped(&self, first: &str, text: &str, style: Style) {
@@ -209,18 +212,29 @@ impl Drop for Progress {
     }
 }
 
-/// The words of a text in lines of at most so many characters.
+/// The words of a text in lines of at most so many characters; a figure and its unit stay together.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let mut words: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
+        let bare = word.trim_end_matches(['.', ',', ')']);
+        match words.last_mut() {
+            Some(figure) if UNITS.contains(&bare) => {
+                figure.push(' ');
+                figure.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    let mut lines = vec![String::new()];
+    for word in words {
         let Some(line) = lines.last_mut() else { break };
         if line.is_empty() {
-            line.push_str(word);
+            line.push_str(&word);
         } else if line.chars().count() + 1 + word.chars().count() <= width {
             line.push(' ');
-            line.push_str(word);
+            line.push_str(&word);
         } else {
-            lines.push(word.to_owned());
+            lines.push(word);
         }
     }
     lines
@@ -234,6 +248,7 @@ mod tests {
     fn lines_are_wrapped_between_words() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("", 7), [""]);
+        assert_eq!(wrap("within 95 % of", 9), ["within", "95 % of"]);
         assert_eq!(wrap("unbreakable yes", 4), ["unbreakable", "yes"]);
     }
 }

@@ -18,7 +18,7 @@ use super::cast::Cast;
 use super::city::{self, APPS, City};
 use super::picture::Picture;
 use super::rest::Rest;
-use super::screen::{Screen, Style, line};
+use super::screen::{Screen, Style, line, row};
 use crate::alert::proto::v1::Kind;
 use crate::model::{Check, Reason};
 use crate::store::Store;
@@ -187,14 +187,13 @@ impl Story<'_> {
                 APPS[app].0,
                 sizes[app]
             );
-            let figure = HumanCount(sizes[app]).to_string();
-            self.screen.row(APPS[app].0, &figure, "registered");
+            row(APPS[app].0, sizes[app], "registered");
         }
-        #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
-        let per_s = city::SUBSCRIBERS as f64 / took.as_secs_f64();
+        let per_s = city::SUBSCRIBERS as u128 * 1_000 / took.as_millis().max(1);
         self.screen.aside(&format!(
-            "by PUT /v1/subscribers, three streams of NDJSON at once: {:.1} s, {per_s:.0} rows/s",
-            took.as_secs_f64()
+            "by PUT /v1/subscribers, three streams of NDJSON at once: {:.1} s, {} rows/s",
+            took.as_secs_f64(),
+            HumanCount(u64::try_from(per_s).unwrap_or(u64::MAX))
         ));
         Ok(())
     }
@@ -309,7 +308,7 @@ impl Story<'_> {
     /// Wave 1 goes out: who is told, and how it reaches the apps.
     async fn push(&mut self, case: &str, asked: Instant) -> anyhow::Result<(Round, Gathered)> {
         let round = self.fanned_out(case).await?;
-        self.show_audience(&round);
+        self.show_audience(&round)?;
         let owed: [u64; APPS.len()] =
             std::array::from_fn(|app| round.by_app.get(APPS[app].0).map_or(0, |of| of.told));
         ensure!(
@@ -320,8 +319,9 @@ impl Story<'_> {
         let alert = self.alert(case).await?;
         self.screen.step(
             "Push",
-            "Batches of up to 500 go to each app over gRPC, no faster than the app agreed to; \
-             the app acknowledges each and tells its people.",
+            "Batches of up to 500 go to each app over gRPC, no faster than it agreed to (a lane \
+             that was idle may send a second's worth at once). The app acknowledges each batch \
+             and tells its people.",
         );
         let mut progress = self.screen.progress("people told", owed, throttle);
         let gathered = self
@@ -336,13 +336,9 @@ impl Story<'_> {
         ));
         for (app, whole_at) in gathered.whole_at.iter().enumerate() {
             let took = whole_at.map_or(0.0, |at| at.duration_since(asked).as_secs_f64());
-            let figure = HumanCount(owed[app]).to_string();
-            let throttle = HumanCount(rate(app));
-            let text = format!("told in {took:.1} s; throttle {throttle}/s");
-            self.screen.row(APPS[app].0, &figure, &text);
+            let text = format!("in {took:.1} s; throttle {}/s", HumanCount(rate(app)));
+            row(APPS[app].0, owed[app], &text);
         }
-        self.screen
-            .aside("(A lane that was idle may send one second's worth at once.)");
         self.screen.more("What people read:");
         for text in first.alert.texts.iter().take(1) {
             for read in std::iter::once(&*text.title).chain(text.body.lines()) {
@@ -352,22 +348,25 @@ impl Story<'_> {
         Ok((round, gathered))
     }
 
-    fn show_audience(&self, round: &Round) {
+    fn show_audience(&self, round: &Round) -> anyhow::Result<()> {
         let not_told: u64 = round.not_told.values().sum();
-        let count = |people| HumanCount(people).to_string();
-        let screen = self.screen;
-        screen.step(
+        self.screen.step(
             "Wave 1",
             "Everybody in its cells is looked at once, and told or counted under one reason. \
              Whoever uses two apps is told by the one that saw them last.",
         );
-        screen.row("people in the area", &count(round.in_area), "");
-        screen.row("told", &count(round.told), "");
-        screen.row("not told", &count(not_told), "");
+        row("people in the area", round.in_area, "");
+        row("told", round.told, "");
+        row("not told", not_told, "");
         for (reason, people) in &round.not_told {
             let name = format!("  {}", reason.replace('_', " "));
-            screen.row(&name, &count(*people), why(reason));
+            row(&name, *people, why(reason));
         }
+        ensure!(
+            round.told + not_told == round.in_area,
+            "told and not told do not add up to the people in the area"
+        );
+        Ok(())
     }
 
     /// Waits until wave 1 is fanned out.
@@ -550,7 +549,7 @@ fn why(reason: &str) -> &'static str {
     match reason.parse() {
         Ok(Reason::OptedOut) => "want no alerts",
         Ok(Reason::Muted) => "not to be disturbed now",
-        Ok(Reason::StalePosition) => "last seen there over a day ago",
+        Ok(Reason::StalePosition) => "last seen over a day ago",
         Ok(Reason::Cap) => "told of enough alerts lately",
         _ => "",
     }

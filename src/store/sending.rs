@@ -1,0 +1,409 @@
+//! The way of a batch: claimed by its lane, handed to a queue, taken by the app.
+//!
+//! `pending -> sending -> sent -> taken | dead | expired`. A batch whose lane or queue was lost goes
+//! back to `pending` with `sending_at` kept: it may have gone out, so it is never taken for unsent,
+//! and it goes out again under the same id after the same checks.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::batches::to_batch;
+use super::sql::{Values, statements};
+use super::{Session, StoreError, Tx};
+use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind};
+
+statements! {
+    NEXT_BEST {
+        "SELECT b.id, b.people FROM batches b
+         LEFT JOIN alerts a ON a.id = b.alert_id
+         LEFT JOIN cases c ON c.id = a.case_id
+         LEFT JOIN batches s ON s.id = b.source_id
+         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
+           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'))
+           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
+         ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $3"
+    }
+    NEXT_LOWEST {
+        "SELECT b.id, b.people FROM batches b
+         LEFT JOIN alerts a ON a.id = b.alert_id
+         LEFT JOIN cases c ON c.id = a.case_id
+         LEFT JOIN batches s ON s.id = b.source_id
+         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
+           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'))
+           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
+         ORDER BY b.urgency, b.wave, b.probability DESC, b.id LIMIT $3"
+    }
+    SHARE_CASES {
+        postgres: "SELECT c.id FROM cases c WHERE c.id IN (
+                       SELECT a.case_id FROM alerts a JOIN batches b ON b.alert_id = a.id
+                       WHERE b.id = ANY($1)) ORDER BY c.id FOR SHARE"
+        sqlite: "SELECT value AS id FROM json_each($1)"
+    }
+    CLAIM_BATCHES {
+        postgres: "UPDATE batches SET state = 'sending', fence = $3,
+                       sending_at = coalesce(sending_at, $4)
+                   WHERE id = ANY($5) AND app_id = $1 AND state = 'pending' AND expires_at > $4
+                     AND EXISTS (SELECT 1 FROM lanes l WHERE l.app_id = $1 AND l.owner = $2
+                                 AND l.fence = $3 AND l.lease_until > $4)
+                     AND NOT EXISTS (SELECT 1 FROM switches WHERE name = 'lanes_held' AND is_on)
+                     AND (kind = 'test' OR EXISTS (
+                         SELECT 1 FROM alerts a JOIN cases c ON c.id = a.case_id
+                         WHERE a.id = batches.alert_id AND (batches.kind = 'recall'
+                             OR (a.closed_at IS NULL AND c.state = 'active'))))
+                     AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
+                         AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
+                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
+                       (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
+                            AND r.revision = batches.revision) AS content,
+                       (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
+                            AND o.number = batches.round) AS area"
+        sqlite: "UPDATE batches SET state = 'sending', fence = $3,
+                     sending_at = coalesce(sending_at, $4)
+                 WHERE id IN (SELECT unhex(value->>0) FROM json_each($5)) AND app_id = $1
+                   AND state = 'pending' AND expires_at > $4
+                   AND EXISTS (SELECT 1 FROM lanes l WHERE l.app_id = $1 AND l.owner = $2
+                               AND l.fence = $3 AND l.lease_until > $4)
+                   AND NOT EXISTS (SELECT 1 FROM switches WHERE name = 'lanes_held' AND is_on)
+                   AND (kind = 'test' OR EXISTS (
+                       SELECT 1 FROM alerts a JOIN cases c ON c.id = a.case_id
+                       WHERE a.id = batches.alert_id AND (batches.kind = 'recall'
+                           OR (a.closed_at IS NULL AND c.state = 'active'))))
+                   AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
+                       AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
+                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
+                     (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
+                          AND r.revision = batches.revision) AS content,
+                     (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
+                          AND o.number = batches.round) AS area"
+    }
+    GIVE_BACK {
+        postgres: "UPDATE batches SET
+                       state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
+                           SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+                           THEN 'pending' ELSE 'withdrawn' END,
+                       sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'
+                   RETURNING id, alert_id, kind, state, recipients"
+        sqlite: "UPDATE batches SET
+                     state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
+                         SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+                         THEN 'pending' ELSE 'withdrawn' END,
+                     sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
+                 WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
+                   AND fence = $2 AND state = 'sending'
+                 RETURNING id, alert_id, kind, state, recipients"
+    }
+    WITHDRAW_COPIES {
+        postgres: "UPDATE batches SET state = 'withdrawn', reason = 'never_sent'
+                   WHERE source_id = ANY($1) AND state = 'pending'"
+        sqlite: "UPDATE batches SET state = 'withdrawn', reason = 'never_sent'
+                 WHERE source_id IN (SELECT unhex(value->>0) FROM json_each($1))
+                   AND state = 'pending'"
+    }
+    MARK_SENT {
+        postgres: "UPDATE batches SET state = 'sent', sent_at = $3
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'"
+        sqlite: "UPDATE batches SET state = 'sent', sent_at = $3
+                 WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
+                   AND fence = $2 AND state = 'sending'"
+    }
+    MARK_TAKEN {
+        postgres: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
+                   WHERE id = ANY($3) AND app_id = $1
+                     AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"
+        sqlite: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
+                 WHERE id IN (SELECT unhex(value->>0) FROM json_each($3)) AND app_id = $1
+                   AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"
+    }
+    MARK_DEAD {
+        "UPDATE batches SET state = 'dead', reason = $4, settled_at = $3
+         WHERE id = $2 AND app_id = $1 AND state IN ('sending', 'sent')"
+    }
+    HOLD_BACK {
+        "UPDATE batches SET state = 'expired', reason = 'held_back', settled_at = $3
+         WHERE id = $2 AND app_id = $1 AND state IN ('sending', 'sent')"
+    }
+    REQUEUE_LOST {
+        "UPDATE batches SET state = 'pending'
+         WHERE app_id = $1 AND state IN ('sending', 'sent') AND expires_at > $2
+           AND (state = 'sending' OR $3)
+           AND (kind IN ('recall', 'test')
+                OR EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL))"
+    }
+    SETTLE_LOST_OF_CLOSED {
+        "UPDATE batches SET state = 'expired', reason = 'recalled', settled_at = $2
+         WHERE app_id = $1 AND kind IN ('issue', 'update') AND state IN ('sending', 'sent')
+           AND (state = 'sending' OR $3)
+           AND EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NOT NULL)"
+    }
+    REPLAY_DEAD {
+        "UPDATE batches SET state = 'pending', reason = NULL, settled_at = NULL
+         WHERE id = $1 AND state = 'dead' AND expires_at > $2
+           AND (kind IN ('recall', 'test')
+                OR EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL))"
+    }
+    IS_OPEN {
+        "SELECT b.state, b.kind, a.closed_at FROM batches b LEFT JOIN alerts a ON a.id = b.alert_id
+         WHERE b.id = $1 AND b.app_id = $2"
+    }
+}
+
+/// Which end of the backlog to take from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Most urgent first.
+    Best,
+    /// Least urgent first, so that nothing starves.
+    Lowest,
+}
+
+/// The batches an app's lane should send next: id and people.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn next(
+    session: &mut Session,
+    app: AppId,
+    now: Timestamp,
+    order: Order,
+    limit: i64,
+) -> Result<Vec<(BatchId, i64)>, StoreError> {
+    let statement = match order {
+        Order::Best => &NEXT_BEST,
+        Order::Lowest => &NEXT_LOWEST,
+    };
+    let rows = session
+        .query(statement)
+        .bind(app)
+        .bind(now.as_millisecond())
+        .bind(limit)
+        .fetch_all()
+        .await?;
+    rows.iter().map(|row| Ok((row.get("id")?, row.get("people")?))).collect()
+}
+
+/// A batch that a lane claimed.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The batch.
+    pub batch: Batch,
+    /// Whether it was never handed to a queue before.
+    pub first: bool,
+}
+
+/// Claims batches for sending, best first. Left out is what was claimed or withdrawn meanwhile, what
+/// belongs to a case that is no longer active, and everything if the lane is no longer this owner's
+/// or lanes are held.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn claim(
+    tx: &mut Tx,
+    app: AppId,
+    owner: Uuid,
+    fence: i64,
+    ids: &[BatchId],
+    now: Timestamp,
+) -> Result<Vec<Claimed>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    // Whoever closes or pauses a case waits for this, or this sees what they did.
+    tx.query(&SHARE_CASES).bind_columns(&[Values::Uuid(&ids)]).execute().await?;
+    let rows = tx
+        .query(&CLAIM_BATCHES)
+        .bind(app)
+        .bind(owner)
+        .bind(fence)
+        .bind(now.as_millisecond())
+        .bind_columns(&[Values::Uuid(&ids)])
+        .fetch_all()
+        .await?;
+    let mut claimed = rows
+        .iter()
+        .map(|row| {
+            let first = row.time("sending_at")?.as_millisecond() == now.as_millisecond();
+            Ok(Claimed { batch: to_batch(row)?, first })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    claimed.sort_by_key(|claimed| ids.iter().position(|id| *id == claimed.batch.id.0));
+    Ok(claimed)
+}
+
+/// Gives back claimed batches that the queue surely did not take. Those never handed to a queue
+/// before (`first`) count as unsent again. If their alert was closed meanwhile they are withdrawn,
+/// with the recalls that were to follow them; their recipients are given, by alert, for the caller
+/// to take off the told-list.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn give_back(
+    tx: &mut Tx,
+    app: AppId,
+    fence: i64,
+    ids: &[BatchId],
+    first: bool,
+) -> Result<Vec<(AlertId, Vec<u8>)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = tx
+        .query(&GIVE_BACK)
+        .bind(app)
+        .bind(fence)
+        .bind(first)
+        .bind_columns(&[Values::Uuid(&ids)])
+        .fetch_all()
+        .await?;
+    let (mut sources, mut unsent) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let withdrawn = row.named::<BatchState>("state")? == BatchState::Withdrawn;
+        if withdrawn && first && row.named::<Kind>("kind")? == Kind::Issue {
+            sources.push(row.get::<Uuid>("id")?);
+            unsent.push((row.get("alert_id")?, row.get("recipients")?));
+        }
+    }
+    tx.query(&WITHDRAW_COPIES).bind_columns(&[Values::Uuid(&sources)]).execute().await?;
+    Ok(unsent)
+}
+
+/// Records that the app queue confirmed batches which this lane claimed.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn sent(
+    tx: &mut Tx,
+    app: AppId,
+    fence: i64,
+    ids: &[BatchId],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    tx.query(&MARK_SENT)
+        .bind(app)
+        .bind(fence)
+        .bind(now.as_millisecond())
+        .bind_columns(&[Values::Uuid(&ids)])
+        .execute()
+        .await
+}
+
+/// Records that the app has batches.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn taken(
+    tx: &mut Tx,
+    app: AppId,
+    ids: &[BatchId],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    tx.query(&MARK_TAKEN)
+        .bind(app)
+        .bind(now.as_millisecond())
+        .bind_columns(&[Values::Uuid(&ids)])
+        .execute()
+        .await
+}
+
+/// Records that a batch was refused too often.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn dead(
+    tx: &mut Tx,
+    app: AppId,
+    id: BatchId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = tx
+        .query(&MARK_DEAD)
+        .bind(app)
+        .bind(id)
+        .bind(now.as_millisecond())
+        .bind(reason)
+        .execute()
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Settles a batch that a reader held back, because its alert was recalled or its time is over.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn hold_back(
+    tx: &mut Tx,
+    app: AppId,
+    id: BatchId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.query(&HOLD_BACK).bind(app).bind(id).bind(now.as_millisecond()).execute().await.map(drop)
+}
+
+/// What became of an app's batches whose lane or queue was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovered {
+    /// Go out again.
+    pub requeued: u64,
+    /// Belong to closed alerts, whose recall follows.
+    pub recalled: u64,
+}
+
+/// Takes up what a lost lane was sending (and, if its queue is lost, too, what was sent but not
+/// taken): it goes out again under the same ids, unless its alert is closed.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn recover(
+    tx: &mut Tx,
+    app: AppId,
+    queue_lost: bool,
+    now: Timestamp,
+) -> Result<Recovered, StoreError> {
+    let recalled = tx
+        .query(&SETTLE_LOST_OF_CLOSED)
+        .bind(app)
+        .bind(now.as_millisecond())
+        .bind(queue_lost)
+        .execute()
+        .await?;
+    let requeued = tx
+        .query(&REQUEUE_LOST)
+        .bind(app)
+        .bind(now.as_millisecond())
+        .bind(queue_lost)
+        .execute()
+        .await?;
+    Ok(Recovered { requeued, recalled })
+}
+
+/// Lets a dead letter go out again; `false` if it is not dead, has expired or is over.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn replay(tx: &mut Tx, id: BatchId, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.query(&REPLAY_DEAD).bind(id).bind(now.as_millisecond()).execute().await? == 1)
+}
+
+/// Whether a reader may hand a batch on: it is on its way, and its alert is open (a recall always
+/// may).
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn may_hand_on(
+    session: &mut Session,
+    app: AppId,
+    id: BatchId,
+) -> Result<bool, StoreError> {
+    let Some(row) = session.query(&IS_OPEN).bind(id).bind(app).fetch_optional().await? else {
+        return Ok(false);
+    };
+    let on_its_way = matches!(
+        row.named::<BatchState>("state")?,
+        BatchState::Pending | BatchState::Sending | BatchState::Sent
+    );
+    let over = matches!(row.named::<Kind>("kind")?, Kind::Issue | Kind::Update)
+        && row.time_or_none("closed_at")?.is_some();
+    Ok(on_its_way && !over)
+}
