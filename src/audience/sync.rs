@@ -65,7 +65,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
     if line.len() > LINE_BYTES {
         return Err(format!("the line is longer than {LINE_BYTES} bytes"));
     }
-    let line: Line = serde_json::from_slice(line).map_err(|error| describe(&error))?;
+    let line: Line = serde_json::from_slice(line).map_err(|_| describe(line))?;
     let token = line.token.into_bytes();
     if !TOKEN_BYTES.contains(&token.len()) {
         return Err(format!(
@@ -121,10 +121,25 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
     })
 }
 
-/// What a JSON error says, without the position inside the line that would only confuse.
-fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or(&text).to_owned()
+/// What is wrong with a line that is no [`Line`], with the field it is about. Read a second time for
+/// that, because good lines should not pay for it.
+fn describe(line: &[u8]) -> String {
+    let mut reader = serde_json::Deserializer::from_slice(line);
+    let Err(error) = serde_path_to_error::deserialize::<_, Line>(&mut reader) else {
+        return "the line goes on after its JSON object".into();
+    };
+    let field = error.path().to_string();
+    if matches!(field.as_str(), "at" | "muted_until") {
+        return format!("{field}: a time such as 2026-06-01T12:00:00Z is accepted");
+    }
+    let text = error.inner().to_string();
+    // The position inside the line would only confuse beside the line's number.
+    let text = text.split(" at line ").next().unwrap_or(&text);
+    if field == "." {
+        text.to_owned()
+    } else {
+        format!("{field}: {text}")
+    }
 }
 
 /// Writes a chunk of entries of an app; says how many rows changed.
@@ -321,7 +336,7 @@ mod tests {
             ),
             (
                 r#"{"token":"a","cell":"891976bb667ffff","at":"yesterday"}"#.to_owned(),
-                "yesterday",
+                "a time such as",
             ),
             (
                 r#"{"token":"a","cell":"891976bb667ffff","at":"2026-06-01T12:06:00Z"}"#.to_owned(),

@@ -14,9 +14,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use jiff::civil::Time;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::apps::Pushes;
 use self::cast::Cast;
@@ -24,6 +26,7 @@ use self::rest::Rest;
 use self::screen::{Screen, line, pushed};
 use self::story::{Figures, Story};
 use crate::config::{Config, LogFormat};
+use crate::model::Check;
 use crate::store::Store;
 use crate::{Listeners, shutdown, telemetry};
 
@@ -177,38 +180,48 @@ fn greet(home: &Home, cast: &Cast) {
 
 /// What to try while the server stays up.
 async fn invite(rest: &Rest, cast: &Cast, filed: &str, store: &Store) -> anyhow::Result<()> {
-    let url = &rest.url;
-    let operator = cast.operator.expose_secret();
-    let agency = cast.agency.expose_secret();
-    let body = serde_json::json!({
+    let operator = format!(
+        "curl -s -H 'Authorization: Bearer {}'",
+        cast.operator.expose_secret()
+    );
+    let agency = format!(
+        "curl -s -H 'Authorization: Bearer {}'",
+        cast.agency.expose_secret()
+    );
+    let cases = format!("{}/v1/cases", rest.url);
+    let (key, at) = (Uuid::now_v7(), store.now().await?);
+    let case = json!({
         "person": { "alias": "Sandy", "age": 79, "clothing": "red scarf" },
         "category": "dementia",
         "environment": "urban",
-        "lkp": { "lat": 57.15, "lon": -2.11, "accuracy_m": 200, "at": store.now().await? },
+        "lkp": { "lat": 57.15, "lon": -2.11, "accuracy_m": 200, "at": at },
         "contact": { "name": "Erin Example", "phone": "+44 20 7946 0001" },
         "consent": { "given_by": "the family", "publish": ["name", "age", "clothing"] },
     });
-    line("");
-    line("The server stays up. Try, in another terminal:");
-    line("");
-    line("# Who was told, who was not and why, batch by batch");
-    line(&format!(
-        "curl -s -H 'Authorization: Bearer {operator}' {url}/v1/cases/{filed}/dispatch"
-    ));
-    line("");
-    line("# The plan as a map; drop the file on geojson.io or into QGIS");
-    line(&format!(
-        "curl -s -H 'Authorization: Bearer {operator}' -H 'Accept: application/geo+json' \
-         -o plan.geojson {url}/v1/cases/{filed}/plan"
-    ));
-    line("");
-    line("# File another case; like any, it waits until an operator verifies it");
-    line(&format!(
-        "curl -s -H 'Authorization: Bearer {agency}' -H 'Idempotency-Key: another-1' -d '{body}' \
-         {url}/v1/cases"
-    ));
-    line("");
-    line("What is pushed shows here. Ctrl-C ends the demo.");
+    let checks: Vec<&str> = Check::ALL.iter().map(|check| check.name()).collect();
+    let verify = json!({ "checks": checks });
+    for said in [
+        "",
+        "The server stays up. Try, in another terminal:",
+        "",
+        "# Who was told, who was not and why, and what became of the batches",
+        &format!("{operator} {cases}/{filed}/dispatch"),
+        "",
+        "# The plan as a map, for geojson.io or QGIS",
+        &format!(
+            "{operator} -H 'Accept: application/geo+json' -o plan.geojson {cases}/{filed}/plan"
+        ),
+        "",
+        "# File another case ...",
+        &format!("{agency} -H 'Idempotency-Key: {key}' -d '{case}' {cases}"),
+        "",
+        "# ... and verify it, with the id from the answer in the place of ID",
+        &format!("{operator} -d '{verify}' {cases}/ID/verify"),
+        "",
+        "What is pushed shows here. Ctrl-C ends the demo.",
+    ] {
+        line(said);
+    }
     Ok(())
 }
 

@@ -125,6 +125,14 @@ impl Story<'_> {
             recalled,
             first_push_ms: u64::try_from(first_push_ms).unwrap_or(u64::MAX),
         };
+        self.screen.step(
+            "Done",
+            &format!(
+                "{} people were told, in {} batches, and got the recall.",
+                HumanCount(figures.told),
+                figures.batches
+            ),
+        );
         Ok((case, figures))
     }
 
