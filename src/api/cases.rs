@@ -12,7 +12,7 @@ use super::post::{Post, Sent, set_etag};
 use super::problem::Problem;
 use super::{House, auth};
 use crate::cases::lifecycle::{Step, possible};
-use crate::cases::steps::{CloseRequest, Reason, VerifyRequest};
+use crate::cases::steps::{CloseRequest, PlainStep, Reason, VerifyRequest};
 use crate::cases::{changes, filing, steps, visible};
 use crate::model::{Amendment, Caller, Case, CaseId, CaseState, Holder};
 use crate::store::{Session, StoreError, alerts, cases, holders};
@@ -151,59 +151,19 @@ pub(super) async fn verify(
     finish(&house, post, &caller, &case).await
 }
 
-/// `POST /v1/cases/{id}/reject`
-pub(super) async fn reject(
-    State(house): State<House>,
+/// `POST /v1/cases/{id}/reject`, `/pause`, `/resume` and `/reopen`
+pub(super) async fn take_step(
+    step: PlainStep,
+    house: House,
     caller: Caller,
-    InPath(id): InPath<CaseId>,
+    id: CaseId,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let reason: Reason = sent.json_or_default()?;
     let expected = sent.expected_version()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    let case = steps::reject(&mut post.tx, &caller, id, expected, &reason, post.now).await?;
-    finish(&house, post, &caller, &case).await
-}
-
-/// `POST /v1/cases/{id}/pause`
-pub(super) async fn pause(
-    State(house): State<House>,
-    caller: Caller,
-    InPath(id): InPath<CaseId>,
-    sent: Sent,
-) -> Result<Response, Problem> {
-    let reason: Reason = sent.json_or_default()?;
-    let expected = sent.expected_version()?;
-    let mut post = Post::begin(&house, &caller, &sent).await?;
-    let case = steps::pause(&mut post.tx, &caller, id, expected, &reason, post.now).await?;
-    finish(&house, post, &caller, &case).await
-}
-
-/// `POST /v1/cases/{id}/resume`
-pub(super) async fn resume(
-    State(house): State<House>,
-    caller: Caller,
-    InPath(id): InPath<CaseId>,
-    sent: Sent,
-) -> Result<Response, Problem> {
-    let reason: Reason = sent.json_or_default()?;
-    let expected = sent.expected_version()?;
-    let mut post = Post::begin(&house, &caller, &sent).await?;
-    let case = steps::resume(&mut post.tx, &caller, id, expected, &reason, post.now).await?;
-    finish(&house, post, &caller, &case).await
-}
-
-/// `POST /v1/cases/{id}/reopen`
-pub(super) async fn reopen(
-    State(house): State<House>,
-    caller: Caller,
-    InPath(id): InPath<CaseId>,
-    sent: Sent,
-) -> Result<Response, Problem> {
-    let reason: Reason = sent.json_or_default()?;
-    let expected = sent.expected_version()?;
-    let mut post = Post::begin(&house, &caller, &sent).await?;
-    let case = steps::reopen(&mut post.tx, &caller, id, expected, &reason, post.now).await?;
+    let (tx, now) = (&mut post.tx, post.now);
+    let case = steps::take(tx, &caller, id, expected, step, &reason, now).await?;
     finish(&house, post, &caller, &case).await
 }
 

@@ -20,12 +20,16 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::extract::InPath;
+use self::post::Sent;
 use crate::cases::Desk;
+use crate::cases::steps::PlainStep;
 use crate::dispatch::Dispatch;
 use crate::keys::RateLimits;
+use crate::model::{Caller, CaseId};
 
 pub use health::admin_router;
 
@@ -49,11 +53,11 @@ pub fn router(house: House) -> Router {
         .route("/v1/cases", post(cases::file).get(cases::list))
         .route("/v1/cases/{id}", get(cases::show).patch(cases::amend))
         .route("/v1/cases/{id}/verify", post(cases::verify))
-        .route("/v1/cases/{id}/reject", post(cases::reject))
-        .route("/v1/cases/{id}/pause", post(cases::pause))
-        .route("/v1/cases/{id}/resume", post(cases::resume))
+        .route("/v1/cases/{id}/reject", plain(PlainStep::Reject))
+        .route("/v1/cases/{id}/pause", plain(PlainStep::Pause))
+        .route("/v1/cases/{id}/resume", plain(PlainStep::Resume))
         .route("/v1/cases/{id}/close", post(cases::close))
-        .route("/v1/cases/{id}/reopen", post(cases::reopen))
+        .route("/v1/cases/{id}/reopen", plain(PlainStep::Reopen))
         .route(
             "/v1/cases/{id}/proposal/accept",
             post(cases::accept_proposal),
@@ -107,6 +111,16 @@ pub fn router(house: House) -> Router {
         .layer(from_fn_with_state(house.clone(), count))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(house)
+}
+
+/// The route of a step that needs nothing but a reason.
+fn plain(step: PlainStep) -> MethodRouter<House> {
+    post(
+        move |State(house): State<House>,
+              caller: Caller,
+              InPath(id): InPath<CaseId>,
+              sent: Sent| { cases::take_step(step, house, caller, id, sent) },
+    )
 }
 
 /// Counts requests by route pattern (never by path) and status.

@@ -146,70 +146,90 @@ fn check_request(request: &VerifyRequest) -> Result<(), Refusal> {
     }
 }
 
-/// Does not take a case on.
+/// A step that needs nothing but a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainStep {
+    /// Does not take a case on; operators only.
+    Reject,
+    /// Halts a case: nothing goes out, nothing is recalled. An agency can do it without waiting.
+    Pause,
+    /// Lets a paused case go on; its due times move by as long as it was paused.
+    Resume,
+    /// Takes a closed or rejected case up again. It has to be verified anew and gets a new alert.
+    Reopen,
+}
+
+/// Takes a step that needs nothing but a reason.
 ///
 /// # Errors
-/// [`Refusal::Illegal`] if the case is not submitted.
-pub async fn reject(
+/// [`Refusal::Illegal`] if the life cycle does not allow it now, [`Refusal::Conflict`] for reopening
+/// a case that was erased.
+pub async fn take(
     tx: &mut Tx,
     caller: &Caller,
     id: CaseId,
     expected: Option<i64>,
+    step: PlainStep,
     reason: &Reason,
     now: Timestamp,
 ) -> Result<Case, Refusal> {
-    operator(caller)?;
+    if step == PlainStep::Reject {
+        operator(caller)?;
+    }
     let mut case = locked(tx, caller, id, expected).await?;
-    case.state = after(case.state, Step::Reject)?;
-    case.closed_at = Some(now);
-    case.erase_at = Some(erase_at(tx, &case, now).await?);
-    change(tx, caller, &mut case, "rejected", reason, now).await?;
+    let (which, what) = match step {
+        PlainStep::Reject => (Step::Reject, "rejected"),
+        PlainStep::Pause => (Step::Pause, "paused"),
+        PlainStep::Resume => (Step::Resume, "resumed"),
+        PlainStep::Reopen => (Step::Reopen, "reopened"),
+    };
+    case.state = after(case.state, which)?;
+    match step {
+        PlainStep::Reject => {
+            case.closed_at = Some(now);
+            case.erase_at = Some(erase_at(tx, &case, now).await?);
+        }
+        PlainStep::Pause => case.paused_at = Some(now),
+        PlainStep::Resume => move_due_times(tx, &mut case, now).await?,
+        PlainStep::Reopen => start_over(&mut case)?,
+    }
+    cases::change(tx, &mut case).await?;
+    let detail = json!({ "reason": reason.reason.as_deref().map(shorten) });
+    timeline::note(tx, id, now, &caller.holder.actor(), what, &detail).await?;
     Ok(case)
 }
 
-/// Halts a case: nothing goes out, nothing is recalled. An agency can do it without waiting.
-///
-/// # Errors
-/// [`Refusal::Illegal`] if the case is not active.
-pub async fn pause(
-    tx: &mut Tx,
-    caller: &Caller,
-    id: CaseId,
-    expected: Option<i64>,
-    reason: &Reason,
-    now: Timestamp,
-) -> Result<Case, Refusal> {
-    let mut case = locked(tx, caller, id, expected).await?;
-    case.state = after(case.state, Step::Pause)?;
-    case.paused_at = Some(now);
-    change(tx, caller, &mut case, "paused", reason, now).await?;
-    Ok(case)
-}
-
-/// Lets a paused case go on; its due times have moved by as long as it was paused.
-///
-/// # Errors
-/// [`Refusal::Illegal`] if the case is not paused.
-pub async fn resume(
-    tx: &mut Tx,
-    caller: &Caller,
-    id: CaseId,
-    expected: Option<i64>,
-    reason: &Reason,
-    now: Timestamp,
-) -> Result<Case, Refusal> {
-    let mut case = locked(tx, caller, id, expected).await?;
-    case.state = after(case.state, Step::Resume)?;
-    let paused_for = case.paused_at.map_or(SignedDuration::ZERO, |paused_at| {
-        now.duration_since(paused_at)
-    });
-    case.paused_at = None;
-    change(tx, caller, &mut case, "resumed", reason, now).await?;
-    if let Some(alert) = open_alert(tx, id).await? {
+/// Moves what is due by as long as the case was paused.
+async fn move_due_times(tx: &mut Tx, case: &mut Case, now: Timestamp) -> Result<(), Refusal> {
+    let paused_at = case.paused_at.take();
+    let paused_for = paused_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
+    if let Some(alert) = open_alert(tx, case.id).await? {
         plans::move_waves(tx, alert.id, paused_for).await?;
         alerts::move_sweep(tx, alert.id, paused_for).await?;
     }
-    Ok(case)
+    Ok(())
+}
+
+/// Forgets how a case was verified and how it ended.
+fn start_over(case: &mut Case) -> Result<(), Refusal> {
+    if case.report.is_none() {
+        return Err(Refusal::Conflict(
+            "the case's personal data have been erased: file a new one".into(),
+        ));
+    }
+    case.verification = None;
+    case.verified_by = None;
+    case.verified_at = None;
+    case.ceiling = None;
+    case.budget = None;
+    case.updates = 0;
+    case.closed_at = None;
+    case.outcome = None;
+    case.attribution = None;
+    case.found_km = None;
+    case.found_after_s = None;
+    case.erase_at = None;
+    Ok(())
 }
 
 /// Ends a case with its outcome and takes its alert back from everybody who was told. An agency can
@@ -278,41 +298,6 @@ fn check_found(
         .as_ref()
         .map(|report| great_circle_km(report.lkp.position, position));
     Ok((km, found.at.duration_since(case.last_seen_at)))
-}
-
-/// Takes a closed or rejected case up again. It has to be verified anew and gets a new alert.
-///
-/// # Errors
-/// [`Refusal::Illegal`] if the case is open, [`Refusal::Conflict`] if it was erased.
-pub async fn reopen(
-    tx: &mut Tx,
-    caller: &Caller,
-    id: CaseId,
-    expected: Option<i64>,
-    reason: &Reason,
-    now: Timestamp,
-) -> Result<Case, Refusal> {
-    let mut case = locked(tx, caller, id, expected).await?;
-    case.state = after(case.state, Step::Reopen)?;
-    if case.report.is_none() {
-        return Err(Refusal::Conflict(
-            "the case's personal data have been erased: file a new one".into(),
-        ));
-    }
-    case.verification = None;
-    case.verified_by = None;
-    case.verified_at = None;
-    case.ceiling = None;
-    case.budget = None;
-    case.updates = 0;
-    case.closed_at = None;
-    case.outcome = None;
-    case.attribution = None;
-    case.found_km = None;
-    case.found_after_s = None;
-    case.erase_at = None;
-    change(tx, caller, &mut case, "reopened", reason, now).await?;
-    Ok(case)
 }
 
 /// Approves a wide or held wave, or one that is not due yet; it goes out when due.
@@ -398,20 +383,6 @@ pub(super) async fn open_alert(
     Ok(alerts::newest(session, case)
         .await?
         .filter(|alert| alert.closed_at.is_none()))
-}
-
-async fn change(
-    tx: &mut Tx,
-    caller: &Caller,
-    case: &mut Case,
-    what: &str,
-    reason: &Reason,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    cases::change(tx, case).await?;
-    let detail = json!({ "reason": reason.reason.as_deref().map(shorten) });
-    timeline::note(tx, case.id, now, &caller.holder.actor(), what, &detail).await?;
-    Ok(())
 }
 
 /// Reasons are a note, not a file.

@@ -190,7 +190,7 @@ async fn invite(rest: &Rest, cast: &Cast, filed: &str, store: &Store) -> anyhow:
     );
     let cases = format!("{}/v1/cases", rest.url);
     let (key, at) = (Uuid::now_v7(), store.now().await?);
-    let case = json!({
+    let filing = json!({
         "person": { "alias": "Sandy", "age": 79, "clothing": "red scarf" },
         "category": "dementia",
         "environment": "urban",
@@ -213,7 +213,7 @@ async fn invite(rest: &Rest, cast: &Cast, filed: &str, store: &Store) -> anyhow:
         ),
         "",
         "# File another case ...",
-        &format!("{agency} -H 'Idempotency-Key: {key}' -d '{case}' {cases}"),
+        &format!("{agency} -H 'Idempotency-Key: {key}' -d '{filing}' {cases}"),
         "",
         "# ... and verify it, with the id from the answer in the place of ID",
         &format!("{operator} -d '{verify}' {cases}/ID/verify"),

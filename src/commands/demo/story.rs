@@ -63,7 +63,8 @@ struct Dispatch {
 
 #[derive(Debug, Deserialize)]
 struct Round {
-    done_at: Option<Timestamp>,
+    shards: u64,
+    shards_done: u64,
     in_area: u64,
     told: u64,
     not_told: BTreeMap<String, u64>,
@@ -383,8 +384,12 @@ impl Story<'_> {
             loop {
                 let dispatch = self.dispatch(case).await?;
                 let first = dispatch.rounds.into_iter().next();
-                if let Some(round) = first.filter(|round| round.done_at.is_some()) {
-                    return anyhow::Ok(round);
+                let done = first.is_some_and(|round| round.shards_done == round.shards);
+                if done {
+                    // Asked once more: the figures may be older than the word that all is done.
+                    let dispatch = self.dispatch(case).await?;
+                    let first = dispatch.rounds.into_iter().next();
+                    return first.context("wave 1 is gone");
                 }
                 tokio::time::sleep(ASK_EVERY).await;
             }
@@ -502,12 +507,13 @@ impl Story<'_> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let batches = self.dispatch(case).await?.batches;
-            let taken = |kind: &str| -> u64 {
+            let people = |kind: &str, taken: bool| -> u64 {
                 let of_kind = batches.iter().filter(|tally| tally.kind == kind);
-                let taken = of_kind.filter(|tally| tally.state == "taken");
-                taken.map(|tally| tally.people).sum()
+                let wanted = of_kind.filter(|tally| (tally.state == "taken") == taken);
+                wanted.map(|tally| tally.people).sum()
             };
-            if taken("issue") == told && taken("recall") == told {
+            let whole = |kind| (people(kind, true), people(kind, false)) == (told, 0);
+            if whole("issue") && whole("recall") {
                 return Ok(());
             }
             if Instant::now() > deadline {
