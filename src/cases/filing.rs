@@ -91,10 +91,10 @@ async fn note_duplicates(tx: &mut Tx, case: &Case, now: Timestamp) -> Result<usi
         };
         found += 1;
         cases::note_duplicate(tx, case.id, other.id, likeness.score, &likeness.reasons).await?;
-        for (one, two) in [(case.id, other.id), (other.id, case.id)] {
-            let detail =
-                json!({ "other": two, "score": likeness.score, "reasons": likeness.reasons });
-            timeline::note(tx, one, now, &Actor::Homeward, "likely_duplicate", &detail).await?;
+        // Not which case: it may be another agency's, and each reads its own timeline.
+        let detail = json!({ "score": likeness.score, "reasons": likeness.reasons });
+        for id in [case.id, other.id] {
+            timeline::note(tx, id, now, &Actor::Homeward, "likely_duplicate", &detail).await?;
         }
     }
     Ok(found)

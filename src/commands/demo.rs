@@ -7,8 +7,9 @@ mod picture;
 mod rest;
 mod screen;
 mod story;
+mod wave;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -34,6 +35,9 @@ use crate::{Listeners, shutdown, telemetry};
 const FILE: &str = "homeward-demo.db";
 /// Only what somebody should see; the story has its own lines.
 const LOG: &str = "warn,sqlx=error";
+
+/// Why there are no figures after Ctrl-C.
+const INTERRUPTED: &str = "interrupted before the story was told to its end";
 
 /// Tell the whole story in one process.
 #[derive(Debug, clap::Args)]
@@ -82,11 +86,11 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             cast: &cast,
             pushes: &mut pushes,
         };
-        let (filed, told) = tale.tell().await?;
-        screen.step(
-            "Done",
-            "Everybody who was told has been thanked and let go.",
-        );
+        let (filed, told) = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => bail!(INTERRUPTED),
+            told = tale.tell() => told?,
+        };
         if !args.once {
             invite(&rest, &cast, &filed, &store).await?;
             stay(&mut pushes, &shutdown).await?;
@@ -96,7 +100,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let told = tokio::select! {
         told = Box::pin(tell) => told,
         ended = &mut server => match ended? {
-            Ok(()) => bail!("interrupted before the story was told to its end"),
+            Ok(()) => bail!(INTERRUPTED),
             Err(error) => return Err(error.context("the server failed")),
         },
     };
@@ -242,5 +246,9 @@ async fn stay(pushes: &mut Pushes, shutdown: &CancellationToken) -> anyhow::Resu
 
 fn print(figures: &Figures) -> anyhow::Result<()> {
     let json = serde_json::to_string(figures)?;
-    writeln!(std::io::stdout().lock(), "{json}").context("printing the figures")
+    match writeln!(std::io::stdout().lock(), "{json}") {
+        // Whoever reads it, such as `head`, has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("printing the figures"),
+    }
 }

@@ -81,7 +81,7 @@ async fn watch(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            batch = batches.message() => match batch? {
+            batch = batches.message() => match batch.context("the server broke off")? {
                 Some(batch) => println!("{}", line(&batch)),
                 None => return Ok(()),
             },

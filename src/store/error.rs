@@ -58,7 +58,7 @@ impl StoreError {
                 5 | 6 => Cause::Conflict,
                 10 | 14 => Cause::Unavailable,
                 13 => Cause::DiskFull,
-                19 => Cause::Constraint(error.message().to_owned()),
+                19 => Cause::Constraint(constraint_name(error.message())),
                 _ => Cause::Defect,
             };
         }
@@ -68,6 +68,49 @@ impl StoreError {
             "57P01" | "57P02" | "57P03" | "53300" => Cause::Unavailable,
             other if other.starts_with("08") => Cause::Unavailable,
             _ => Cause::Defect,
+        }
+    }
+}
+
+/// The name of the constraint that SQLite says was broken. Of a unique one it names the columns
+/// instead, and ours are called after those.
+fn constraint_name(message: &str) -> String {
+    let Some((kind, broken)) = message.split_once(" constraint failed: ") else {
+        return message.to_owned();
+    };
+    let (true, Some((table, _))) = (kind == "UNIQUE", broken.split_once('.')) else {
+        return broken.to_owned();
+    };
+    let columns = broken.split(", ").filter_map(|one| one.split_once('.'));
+    let columns: Vec<&str> = columns.map(|(_, column)| column).collect();
+    format!("{table}_{}_unique", columns.join("_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::constraint_name;
+
+    #[test]
+    fn a_broken_constraint_has_the_same_name_on_both_databases() {
+        for (message, name) in [
+            (
+                "UNIQUE constraint failed: agencies.name",
+                "agencies_name_unique",
+            ),
+            (
+                "UNIQUE constraint failed: plans.case_id, plans.version",
+                "plans_case_id_version_unique",
+            ),
+            (
+                "CHECK constraint failed: apps_rate_positive",
+                "apps_rate_positive",
+            ),
+            (
+                "FOREIGN KEY constraint failed",
+                "FOREIGN KEY constraint failed",
+            ),
+        ] {
+            assert_eq!(constraint_name(message), name);
         }
     }
 }

@@ -39,6 +39,13 @@ statements! {
                        WHERE b.id = ANY($1)) ORDER BY c.id FOR SHARE"
         sqlite: "SELECT value AS id FROM json_each($1)"
     }
+    SHARE_CASES_OF_APP {
+        postgres: "SELECT c.id FROM cases c WHERE c.id IN (
+                       SELECT a.case_id FROM alerts a JOIN batches b ON b.alert_id = a.id
+                       WHERE b.app_id = $1 AND b.state IN ('sending', 'sent'))
+                   ORDER BY c.id FOR SHARE"
+        sqlite: "SELECT $1 AS id"
+    }
     CLAIM_BATCHES {
         postgres: "UPDATE batches SET state = 'sending', fence = $3,
                        sending_at = coalesce(sending_at, $4)
@@ -206,8 +213,7 @@ pub async fn claim(
     now: Timestamp,
 ) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    // Whoever closes or pauses a case waits for this, or this sees what they did.
-    tx.query(&SHARE_CASES).bind_columns(&[Values::Uuid(&ids)]).execute().await?;
+    share_cases(tx, &ids).await?;
     let rows = tx
         .query(&CLAIM_BATCHES)
         .bind(app)
@@ -228,6 +234,12 @@ pub async fn claim(
     Ok(claimed)
 }
 
+/// Whoever closes or pauses the cases of these batches waits for this transaction, or it sees what
+/// they did.
+async fn share_cases(tx: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
+    tx.query(&SHARE_CASES).bind_columns(&[Values::Uuid(ids)]).execute().await.map(drop)
+}
+
 /// Gives back claimed batches that the queue surely did not take. Those never handed to a queue
 /// before (`first`) count as unsent again. If their alert was closed meanwhile they are withdrawn,
 /// with the recalls that were to follow them; their recipients are given, by alert, for the caller
@@ -246,6 +258,7 @@ pub async fn give_back(
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    share_cases(tx, &ids).await?;
     let rows = tx
         .query(&GIVE_BACK)
         .bind(app)
@@ -361,6 +374,7 @@ pub async fn recover(
     queue_lost: bool,
     now: Timestamp,
 ) -> Result<Recovered, StoreError> {
+    tx.query(&SHARE_CASES_OF_APP).bind(app).execute().await?;
     let recalled = tx
         .query(&SETTLE_LOST_OF_CLOSED)
         .bind(app)
@@ -383,6 +397,7 @@ pub async fn recover(
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn replay(tx: &mut Tx, id: BatchId, now: Timestamp) -> Result<bool, StoreError> {
+    share_cases(tx, &[id.0]).await?;
     Ok(tx.query(&REPLAY_DEAD).bind(id).bind(now.as_millisecond()).execute().await? == 1)
 }
 

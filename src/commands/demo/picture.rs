@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::screen::{Screen, Style};
+use super::story::text;
 use crate::area::great_circle_km;
 use crate::model::{Cell, Position};
 
 /// Characters from west to east; a character is about twice as high as wide.
-const COLUMNS: i32 = 44;
+const COLUMNS: i32 = 43;
 /// Characters from north to south.
-const ROWS: i32 = 22;
+const ROWS: i32 = 21;
 /// Shades, each for places a quarter as likely as the one before.
 const SHADES: [char; 5] = ['█', '▓', '▒', '░', '·'];
 
@@ -95,9 +97,44 @@ impl Picture {
             .collect()
     }
 
+    /// What its signs mean, line by line; `plan` is the plan as JSON.
+    ///
+    /// # Errors
+    /// If it is not a plan.
+    pub fn legend(&self, plan: &Value, screen: &Screen) -> anyhow::Result<Vec<String>> {
+        let mut legend = vec![
+            String::new(),
+            format!("{}  LKP", screen.paint(Style::Label, "X")),
+            "█▓▒░· likelier to less likely".to_owned(),
+            format!("a character is {:.1} km wide", self.km_per_column()),
+            String::new(),
+        ];
+        let waves = plan["waves"].as_array().context("the plan has no waves")?;
+        let due =
+            |wave: &Value| -> anyhow::Result<Timestamp> { Ok(text(&wave["due_at"])?.parse()?) };
+        let first = due(waves.first().context("the plan has no waves")?)?;
+        for wave in waves {
+            let number = wave["number"].as_u64().unwrap_or_default();
+            let minutes = due(wave)?.duration_since(first).as_mins();
+            let when = match minutes {
+                0 => "now".to_owned(),
+                minutes if minutes % 60 == 0 => format!("in {} h, if needed", minutes / 60),
+                minutes => format!("in {minutes} min, if needed"),
+            };
+            let mass = wave["mass"].as_f64().unwrap_or(f64::NAN) * 100.0;
+            let digit = screen.paint(Style::Wave(number), &number.to_string());
+            legend.push(format!("{digit}  edge of wave {number}"));
+            legend.push(format!("   {mass:.0} % of the probability"));
+            legend.push(format!("   {when}"));
+            legend.push(String::new());
+        }
+        legend.push("Only wave 1 goes out here:".to_owned());
+        legend.push("the demo ends before the others.".to_owned());
+        Ok(legend)
+    }
+
     /// How many km one character is wide.
-    #[must_use]
-    pub fn km_per_column(&self) -> f64 {
+    fn km_per_column(&self) -> f64 {
         2.0 * self.reach_km / f64::from(COLUMNS)
     }
 

@@ -3,30 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
 use indicatif::HumanCount;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Body;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::apps::{Gathered, Pushes};
+use super::apps::Pushes;
 use super::cast::Cast;
 use super::city::{self, APPS, City};
 use super::picture::Picture;
 use super::rest::Rest;
-use super::screen::{Screen, Style, line, row};
-use crate::alert::proto::v1::Kind;
-use crate::model::{Check, Reason};
+use super::screen::{Screen, line, row};
+use crate::model::Check;
 use crate::store::Store;
 
-/// How often the server is asked whether something has happened.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-/// How long it may take to happen.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Where the person is seen and found: km east and north of the last known position.
 const SEEN_AT_KM: (f64, f64) = (0.6, 0.4);
 
@@ -52,35 +47,6 @@ pub struct Figures {
     not_told: BTreeMap<String, u64>,
     recalled: u64,
     first_push_ms: u64,
-}
-
-/// What the server says of one alert.
-#[derive(Debug, Deserialize)]
-struct Dispatch {
-    rounds: Vec<Round>,
-    batches: Vec<Tally>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Round {
-    shards: u64,
-    shards_done: u64,
-    in_area: u64,
-    told: u64,
-    not_told: BTreeMap<String, u64>,
-    by_app: BTreeMap<String, OfApp>,
-}
-
-#[derive(Debug, Deserialize)]
-struct OfApp {
-    told: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tally {
-    kind: String,
-    state: String,
-    people: u64,
 }
 
 impl Story<'_> {
@@ -270,7 +236,7 @@ impl Story<'_> {
             ),
         );
         line("");
-        let legend = self.legend(&plan, picture.km_per_column())?;
+        let legend = picture.legend(&plan, self.screen)?;
         let lines = picture.draw(self.screen);
         let beside = legend
             .iter()
@@ -280,136 +246,6 @@ impl Story<'_> {
             line(&format!("  {drawn}  {legend}"));
         }
         Ok(())
-    }
-
-    fn legend(&self, plan: &Value, km_per_column: f64) -> anyhow::Result<Vec<String>> {
-        let mut legend = vec![
-            String::new(),
-            format!("{}  LKP", self.screen.paint(Style::Label, "X")),
-            "█▓▒░· likelier to less likely".to_owned(),
-            format!("a character is {km_per_column:.1} km wide"),
-            String::new(),
-        ];
-        let waves = plan["waves"].as_array().context("the plan has no waves")?;
-        let due =
-            |wave: &Value| -> anyhow::Result<Timestamp> { Ok(text(&wave["due_at"])?.parse()?) };
-        let first = due(waves.first().context("the plan has no waves")?)?;
-        for wave in waves {
-            let number = wave["number"].as_u64().unwrap_or_default();
-            let minutes = due(wave)?.duration_since(first).as_mins();
-            let when = match minutes {
-                0 => "now".to_owned(),
-                minutes if minutes % 60 == 0 => format!("in {} h, if needed", minutes / 60),
-                minutes => format!("in {minutes} min, if needed"),
-            };
-            let mass = wave["mass"].as_f64().unwrap_or(f64::NAN) * 100.0;
-            let digit = self.screen.paint(Style::Wave(number), &number.to_string());
-            legend.push(format!("{digit}  edge of wave {number}"));
-            legend.push(format!("   {mass:.0} % of the probability"));
-            legend.push(format!("   {when}"));
-            legend.push(String::new());
-        }
-        legend.push("Only wave 1 goes out here:".to_owned());
-        legend.push("the demo ends before the others.".to_owned());
-        Ok(legend)
-    }
-
-    /// Wave 1 goes out: who is told, and how it reaches the apps.
-    async fn push(&mut self, case: &str, asked: Instant) -> anyhow::Result<(Round, Gathered)> {
-        let round = self.fanned_out(case).await?;
-        self.show_audience(&round)?;
-        let owed: [u64; APPS.len()] =
-            std::array::from_fn(|app| round.by_app.get(APPS[app].0).map_or(0, |of| of.told));
-        ensure!(
-            round.told > 0 && owed.iter().sum::<u64>() == round.told,
-            "{} people are told, but the apps' shares are {owed:?}",
-            round.told
-        );
-        let alert = self.alert(case).await?;
-        self.screen.step(
-            "Push",
-            "Batches of up to 500 go to each app over gRPC, no faster than it agreed to (a lane \
-             that was idle may send a second's worth at once). The app acknowledges each batch \
-             and tells its people.",
-        );
-        let mut progress = self.screen.progress("people told", owed, throttle);
-        let gathered = self
-            .pushes
-            .gather(&alert, Kind::Issue, owed, &mut progress)
-            .await?;
-        drop(progress);
-        let first = gathered.first.as_ref().context("nothing was pushed")?;
-        self.screen.more(&format!(
-            "First push in an app's hands {} ms after the operator's yes.",
-            first.at.duration_since(asked).as_millis()
-        ));
-        for (app, whole_at) in gathered.whole_at.iter().enumerate() {
-            let took = whole_at.map_or(0.0, |at| at.duration_since(asked).as_secs_f64());
-            let text = format!("in {took:.1} s; throttle {}/s", HumanCount(rate(app)));
-            row(APPS[app].0, owed[app], &text);
-        }
-        self.screen.more("What people read:");
-        for text in first.alert.texts.iter().take(1) {
-            for read in std::iter::once(&*text.title).chain(text.body.lines()) {
-                self.screen.more(&format!("| {read}"));
-            }
-        }
-        Ok((round, gathered))
-    }
-
-    fn show_audience(&self, round: &Round) -> anyhow::Result<()> {
-        let not_told: u64 = round.not_told.values().sum();
-        self.screen.step(
-            "Wave 1",
-            "Everybody in its cells is looked at once, and told or counted under one reason. \
-             Whoever uses two apps is told by the one that saw them last.",
-        );
-        row("people in the area", round.in_area, "");
-        row("told", round.told, "");
-        row("not told", not_told, "");
-        for (reason, people) in &round.not_told {
-            let name = format!("  {}", reason.replace('_', " "));
-            row(&name, *people, why(reason));
-        }
-        ensure!(
-            round.told + not_told == round.in_area,
-            "told and not told do not add up to the people in the area"
-        );
-        Ok(())
-    }
-
-    /// Waits until wave 1 is fanned out.
-    async fn fanned_out(&self, case: &str) -> anyhow::Result<Round> {
-        let done = async {
-            loop {
-                let dispatch = self.dispatch(case).await?;
-                let first = dispatch.rounds.into_iter().next();
-                let done = first.is_some_and(|round| round.shards_done == round.shards);
-                if done {
-                    // Asked once more: the figures may be older than the word that all is done.
-                    let dispatch = self.dispatch(case).await?;
-                    let first = dispatch.rounds.into_iter().next();
-                    return first.context("wave 1 is gone");
-                }
-                tokio::time::sleep(ASK_EVERY).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, done)
-            .await
-            .context("wave 1 was not fanned out in time")?
-    }
-
-    async fn dispatch(&self, case: &str) -> anyhow::Result<Dispatch> {
-        let path = format!("/v1/cases/{case}/dispatch");
-        let mut view = self.rest.get(&self.cast.operator, &path).await?;
-        let alert = view["alerts"][0].take();
-        serde_json::from_value(alert).with_context(|| format!("reading the answer to {path}"))
-    }
-
-    async fn alert(&self, case: &str) -> anyhow::Result<String> {
-        let path = format!("/v1/cases/{case}");
-        let view = self.rest.get(&self.cast.operator, &path).await?;
-        Ok(text(&view["alert"]["id"])?.to_owned())
     }
 
     /// Somebody who was told has seen her; an operator takes it as a sighting.
@@ -468,60 +304,6 @@ impl Story<'_> {
         );
         Ok(())
     }
-
-    /// The alert is taken back from just those who got it.
-    async fn recall(
-        &mut self,
-        case: &str,
-        alert: &str,
-        told: &Gathered,
-        round: &Round,
-    ) -> anyhow::Result<u64> {
-        self.screen.step(
-            "Recall",
-            "Every batch that went out is followed by its recall, so that the notice leaves the \
-             screens.",
-        );
-        let owed = std::array::from_fn(|app| round.by_app.get(APPS[app].0).map_or(0, |of| of.told));
-        let mut progress = self.screen.progress("people recalled", owed, throttle);
-        let recalled = self
-            .pushes
-            .gather(alert, Kind::Recall, owed, &mut progress)
-            .await?;
-        drop(progress);
-        ensure!(
-            recalled.same_people_as(told),
-            "the recall went to other people than the alert"
-        );
-        self.all_taken(case, round.told).await?;
-        self.screen.more(&format!(
-            "{} people got it in {} batches: just those who were told, and nobody else.",
-            HumanCount(recalled.people()),
-            recalled.batches()
-        ));
-        Ok(recalled.people())
-    }
-
-    /// Waits until the server knows, too, that the apps have taken everything.
-    async fn all_taken(&self, case: &str, told: u64) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let batches = self.dispatch(case).await?.batches;
-            let people = |kind: &str, taken: bool| -> u64 {
-                let of_kind = batches.iter().filter(|tally| tally.kind == kind);
-                let wanted = of_kind.filter(|tally| (tally.state == "taken") == taken);
-                wanted.map(|tally| tally.people).sum()
-            };
-            let whole = |kind| (people(kind, true), people(kind, false)) == (told, 0);
-            if whole("issue") && whole("recall") {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("{told} people were told and recalled, but the server says {batches:?}");
-            }
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-    }
 }
 
 /// What the agency files.
@@ -551,25 +333,11 @@ fn filing(last_seen_at: Timestamp) -> anyhow::Result<Value> {
     }))
 }
 
-fn throttle(app: usize) -> String {
-    format!("at {}/s", HumanCount(rate(app)))
-}
-
-fn rate(app: usize) -> u64 {
-    APPS[app].1.unsigned_abs()
-}
-
-fn why(reason: &str) -> &'static str {
-    match reason.parse() {
-        Ok(Reason::OptedOut) => "want no alerts",
-        Ok(Reason::Muted) => "not to be disturbed now",
-        Ok(Reason::StalePosition) => "last seen over a day ago",
-        Ok(Reason::Cap) => "told of enough alerts lately",
-        _ => "",
-    }
-}
-
-fn text(value: &Value) -> anyhow::Result<&str> {
+/// A field of an answer that is text.
+///
+/// # Errors
+/// If it is not there.
+pub fn text(value: &Value) -> anyhow::Result<&str> {
     value
         .as_str()
         .context("the server's answer lacks a field; was it another server?")

@@ -1,0 +1,261 @@
+//! Keeping the registry in step: good lines are taken, bad ones named, order does not matter.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use homeward::alert::proto::v1::Kind;
+use jiff::SignedDuration;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::common::{
+    Answer, Caller, House, Inbox, Person, Rounds, ago, cell_at, disk, filing, number, settled, text,
+};
+
+const LAT: f64 = 57.1497;
+const LON: f64 = -2.0943;
+
+conformance! {
+    bad_lines_are_named_and_good_ones_taken,
+    all_or_none,
+    lines_come_in_any_form_of_a_stream,
+    order_and_repeats_do_not_matter,
+    uploads_side_by_side_give_everybody_a_number,
+}
+
+async fn put(app: &Caller, query: &str, body: impl Into<reqwest::Body>) -> Answer {
+    app.send(Method::PUT, &format!("/v1/subscribers{query}"), &[], body)
+        .await
+}
+
+async fn registered(app: &Caller) -> i64 {
+    number(&app.get("/v1/apps/me").await.ok(), "/registered")
+}
+
+/// Lines of which every second is bad in another way, and the numbers of those.
+fn mixed(house_now: jiff::Timestamp) -> (String, Vec<i64>) {
+    let here = cell_at(LAT, LON);
+    let good = |n: usize| Person::new(format!("good-{n}"), here, house_now).line();
+    let with = |field: &str, value: Value| {
+        let mut line = Person::new("bad", here, house_now).line();
+        line[field] = value;
+        line.to_string()
+    };
+    let coarse = here.parent(h3o::Resolution::Eight).unwrap().to_string();
+    let fine = here.center_child(h3o::Resolution::Ten).unwrap().to_string();
+    let future = (house_now + SignedDuration::from_mins(6)).to_string();
+    let bad = [
+        "nonsense".to_owned(),
+        "{}".to_owned(),
+        with("cell", json!(coarse)),
+        with("cell", json!(fine)),
+        with("cell", json!("ffffffffffffffff")),
+        with("cell", json!(613_362_115_209_854_975_u64)),
+        with("cell", Value::Null),
+        with("at", json!(future)),
+        with("at", json!("noon")),
+        with("token", json!("")),
+        with("token", json!("x".repeat(65))),
+        with("person_key", json!("abc")),
+        with("nickname", json!("Jo")),
+        format!("{}{}", with("token", json!("bad")), "x".repeat(5_000)),
+        "{\"token\":\"\u{0}".to_owned(),
+    ];
+    let (mut body, mut numbers) = (String::new(), Vec::new());
+    for (n, bad) in bad.iter().enumerate() {
+        writeln!(body, "{}\n{bad}", good(n)).unwrap();
+        numbers.push(2 * n as i64 + 2);
+    }
+    (body, numbers)
+}
+
+async fn bad_lines_are_named_and_good_ones_taken(house: House) {
+    let app = house.app("Nearby", 1_000).await;
+    house.serve(&[]).await;
+    let (body, bad) = mixed(house.now().await);
+    let report = put(&app, "", body).await.ok();
+    let lines = 2 * bad.len() as i64;
+    assert_eq!(
+        (number(&report, "/lines"), number(&report, "/refused")),
+        (lines, lines / 2)
+    );
+    assert_eq!(number(&report, "/changed"), lines / 2);
+    let errors = report["errors"].as_array().unwrap();
+    let named: Vec<i64> = errors.iter().map(|error| number(error, "/line")).collect();
+    assert_eq!(named, bad);
+    assert!(
+        errors
+            .iter()
+            .all(|error| !text(error, "/problem").is_empty())
+    );
+    assert!(
+        text(&errors[2], "/problem").contains("resolution 9"),
+        "{report:#}"
+    );
+    assert_eq!(registered(&app).await, lines / 2);
+
+    // Nothing good at all is a refusal.
+    let refused = put(&app, "", "nonsense\n{}").await.refused(422);
+    assert_eq!(number(&refused, "/errors/1/line"), 2);
+    assert_eq!(registered(&app).await, lines / 2);
+}
+
+async fn all_or_none(house: House) {
+    let app = house.app("Nearby", 1_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let (body, bad) = mixed(now);
+    let refused = put(&app, "?atomic=true", body).await.refused(422);
+    assert_eq!(refused["errors"].as_array().unwrap().len(), bad.len());
+    assert_eq!(registered(&app).await, 0);
+    // One bad line at the very end of more than a chunk.
+    let mut body: String = Person::many("p", 2_500, cell_at(LAT, LON), now)
+        .iter()
+        .map(|person| format!("{}\n", person.line()))
+        .collect();
+    let refused = put(&app, "?atomic=true", format!("{body}nonsense"))
+        .await
+        .refused(422);
+    assert_eq!(number(&refused, "/errors/0/line"), 2_501);
+    assert_eq!(registered(&app).await, 0);
+    body.truncate(body.len() - 1);
+    assert_eq!(
+        number(&put(&app, "?atomic=true", body).await.ok(), "/changed"),
+        2_500
+    );
+    assert_eq!(registered(&app).await, 2_500);
+}
+
+async fn lines_come_in_any_form_of_a_stream(house: House) {
+    let app = house.app("Nearby", 1_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let lines: Vec<String> = Person::many("p", 1_700, cell_at(LAT, LON), now)
+        .iter()
+        .map(|person| person.line().to_string())
+        .collect();
+    let body = format!("\n\r\n{}\r\n\n", lines.join("\r\n"));
+    // In pieces that end anywhere.
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> = body
+        .as_bytes()
+        .chunks(997)
+        .map(|piece| Ok(piece.to_vec()))
+        .collect();
+    let stream = reqwest::Body::wrap_stream(tokio_stream::iter(pieces));
+    let report = put(&app, "", stream).await.ok();
+    assert_eq!(
+        (number(&report, "/lines"), number(&report, "/refused")),
+        (1_700, 0)
+    );
+    assert_eq!(registered(&app).await, 1_700);
+    let nothing = put(&app, "", "").await.ok();
+    assert_eq!(
+        (number(&nothing, "/lines"), number(&nothing, "/changed")),
+        (0, 0)
+    );
+    // Bytes that are no text.
+    let odd = [
+        lines[0].as_bytes(),
+        b"\n{\"token\":\"\xff\xfe\"}\n",
+        b"\xc3\x28",
+    ]
+    .concat();
+    let report = put(&app, "", odd).await.ok();
+    assert_eq!(
+        (number(&report, "/lines"), number(&report, "/refused")),
+        (3, 2)
+    );
+}
+
+async fn order_and_repeats_do_not_matter(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let (here, there) = (cell_at(LAT, LON), cell_at(LAT + 1.0, LON));
+    let at = |minutes| ago(now, minutes);
+    let delete =
+        |token: &str, minutes| json!({ "token": token, "at": at(minutes), "delete": true });
+    let seen = |token: &str, cell, minutes| Person::new(token, cell, at(minutes)).line();
+    let uploads: Vec<Vec<Value>> = vec![
+        vec![
+            seen("came", here, 5),
+            seen("left", there, 5),
+            seen("gone", here, 9),
+        ],
+        // Older news about them.
+        vec![
+            seen("came", there, 20),
+            seen("left", here, 20),
+            delete("came", 30),
+        ],
+        // Deleted before it was known, and again after.
+        vec![
+            delete("gone", 4),
+            delete("never there", 8),
+            delete("back", 8),
+        ],
+        vec![seen("never there", here, 10), seen("back", here, 3)],
+        // Twice in one upload, the newer first.
+        vec![
+            seen("twice", here, 2),
+            seen("twice", there, 6),
+            seen("gone", here, 6),
+        ],
+        // The same once more, and what was muted since is not unmuted by old news.
+        vec![seen("came", here, 5), seen("back", here, 3)],
+    ];
+    let mut changed = Vec::new();
+    for upload in uploads {
+        changed.push(number(&app.put(upload).await.ok(), "/changed"));
+    }
+    assert_eq!(changed, [3, 0, 3, 1, 1, 0]);
+    assert_eq!(registered(&app).await, 4);
+    let _inbox = Inbox::open(&app).await;
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    settled(&operator, &case).await;
+    let expected: BTreeSet<String> = ["back", "came", "twice"].map(String::from).into();
+    assert_eq!(_inbox.once(&alert, Kind::Issue), expected);
+}
+
+async fn uploads_side_by_side_give_everybody_a_number(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let apps = [
+        house.app("One", 100_000).await,
+        house.app("Two", 100_000).await,
+    ];
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let cells = disk(cell_at(LAT, LON), 1);
+    // Every upload names half of the tokens of its neighbours; both apps share sixty persons.
+    let upload = |part: usize| -> Vec<Value> {
+        let people = (part * 200..part * 200 + 400).map(|n| {
+            let at = ago(now, 60) + SignedDuration::from_secs(part as i64);
+            let one = Person::new(format!("p{n}"), cells[n % cells.len()], at);
+            if n < 60 {
+                one.known_as(u8::try_from(n).unwrap())
+            } else {
+                one
+            }
+        });
+        people.map(|one| one.line()).collect()
+    };
+    let uploads = (0..5).flat_map(|part| apps.iter().map(move |app| (part, app)));
+    let uploads = uploads.map(|(part, app)| app.put(upload(part)));
+    for answer in futures_util::future::join_all(uploads).await {
+        assert_eq!(number(&answer.ok(), "/refused"), 0);
+    }
+    let numbers = "SELECT count(DISTINCT person) FROM subscribers WHERE person <> 0";
+    assert_eq!(house.database().number(numbers).await, 2 * 1_200 - 60);
+
+    let inboxes = [Inbox::open(&apps[0]).await, Inbox::open(&apps[1]).await];
+    let mut vague = filing(now, LAT, LON);
+    vague["lkp"]["accuracy_m"] = 600.into();
+    let case = agency.file(&vague).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    let (told, reasons) = Rounds::of(&settled(&operator, &case).await).last_counts();
+    assert_eq!((told, reasons.len()), (2 * 1_200 - 60, 0));
+    let each = inboxes.map(|inbox| inbox.once(&alert, Kind::Issue).len() as i64);
+    assert_eq!(each.iter().sum::<i64>(), told);
+}

@@ -1,0 +1,43 @@
+//! Homeward as it runs: real processes, real databases, and an app's consumer in another language.
+//!
+//! Servers are killed, stopped, held and cut off from their database at moments that are chosen by
+//! what they were seen doing. Whatever happens, everybody who may be told is told once, every repeat
+//! is the same byte for byte, and the recall goes to those who were told and to nobody else.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test says what it saw and fails where something is missing"
+)]
+
+mod commands;
+mod consumer;
+mod db;
+mod delivery;
+mod house;
+mod kills;
+mod outage;
+mod pair;
+mod people;
+mod scene;
+mod stops;
+
+/// Runs tests, functions of a [`db::Kind`], on both databases.
+macro_rules! on_both_databases {
+    ($($name:ident)*) => {
+        mod postgresql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::db::Kind::Postgres).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::db::Kind::Sqlite).await;
+            })*
+        }
+    };
+}
+use on_both_databases;
