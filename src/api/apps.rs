@@ -187,7 +187,7 @@ pub(super) async fn test_alert(
         return Err(Problem::fields(&[problem]));
     }
     let alert = alerts::open_test(&mut post.tx, post.now).await?;
-    let content = compose_test(app, post.now).encode_to_vec();
+    let content = compose_test(alert, post.now).encode_to_vec();
     alerts::add_revision(&mut post.tx, alert, 1, Kind::Test, &content, post.now).await?;
     let persons: Vec<_> = tokens
         .iter()

@@ -109,8 +109,9 @@ async fn alert_dispatch(
     names: &BTreeMap<AppId, String>,
 ) -> Result<Value, StoreError> {
     let name = |app: &AppId| names.get(app).cloned().unwrap_or_default();
-    let counts = rounds::counts(session, alert).await?;
+    // In this order: a round shown as done is counted whole.
     let listing = rounds::listing(session, alert).await?;
+    let counts = rounds::counts(session, alert).await?;
     let round_views: Vec<Value> = listing
         .iter()
         .map(|round| {

@@ -33,8 +33,8 @@ use crate::{Listeners, shutdown, telemetry};
 
 /// The database file in the folder that was given, or in a temporary one.
 const FILE: &str = "homeward-demo.db";
-/// Only what somebody should see; the story has its own lines.
-const LOG: &str = "warn,sqlx=error";
+/// Only what the story does not say itself: refused requests end it, with the server's words.
+const LOG: &str = "warn,sqlx=error,homeward::api=error";
 
 /// Why there are no figures after Ctrl-C.
 const INTERRUPTED: &str = "interrupted before the story was told to its end";

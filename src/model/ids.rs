@@ -81,11 +81,7 @@ impl PersonNumber {
 
     /// The place within its block.
     #[must_use]
-    #[expect(
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation,
-        reason = "the mask leaves 16 bits"
-    )]
+    #[expect(clippy::cast_sign_loss, reason = "the mask leaves 16 bits")]
     pub const fn place(self) -> u16 {
         (self.0 & 0xffff) as u16
     }

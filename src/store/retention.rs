@@ -43,6 +43,11 @@ statements! {
         sqlite: "UPDATE revisions SET content = x''
                  WHERE alert_id IN (SELECT id FROM alerts WHERE case_id = $1)"
     }
+    END_BATCHES {
+        "UPDATE batches SET state = 'expired', reason = 'erased', settled_at = $2
+         WHERE alert_id IN (SELECT id FROM alerts WHERE case_id = $1)
+           AND state IN ('pending', 'sending', 'sent', 'dead')"
+    }
     ERASE_RECIPIENTS {
         postgres: "UPDATE batches SET recipients = ''::bytea
                    WHERE alert_id IN (SELECT id FROM alerts WHERE case_id = $1)"
@@ -75,6 +80,8 @@ pub async fn erase(tx: &mut Tx, case: CaseId, now: Timestamp) -> Result<bool, St
     if erased == 0 {
         return Ok(false);
     }
+    // What has nobody to go to and nothing to say must not go out any more.
+    tx.query(&END_BATCHES).bind(case).bind(now.as_millisecond()).execute().await?;
     for statement in [
         &ERASE_SIGHTINGS,
         &ERASE_PLANS,

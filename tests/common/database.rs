@@ -43,11 +43,6 @@ impl Fresh {
         Self { kind, url, name }
     }
 
-    /// Which kind it is.
-    pub fn kind(&self) -> Database {
-        self.kind
-    }
-
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url

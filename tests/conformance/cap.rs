@@ -21,6 +21,7 @@ conformance! {
     who_was_held_back_is_told_by_a_later_sweep,
     critical_cases_have_an_allowance_of_their_own,
     withdrawn_batches_cost_nobody_their_cap,
+    what_expired_unsent_is_told_by_a_later_sweep,
 }
 
 async fn two_of_four_overlapping_cases(house: House) {
@@ -253,4 +254,57 @@ async fn withdrawn_batches_cost_nobody_their_cap(house: House) {
         1,
         "nothing of the cases that were closed"
     );
+}
+
+async fn what_expired_unsent_is_told_by_a_later_sweep(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let (app, away) = (
+        house.app("Nearby", 100_000).await,
+        house.app("Away", 100_000).await,
+    );
+    house.serve(&[("dispatch.batch_people", "3")]).await;
+    let now = house.now().await;
+    app.register(&Person::many("p", 3, cell_at(LAT, LON), now))
+        .await;
+    away.register(&Person::many("q", 30, cell_at(LAT, LON), now))
+        .await;
+    let inbox = Inbox::open(&app).await;
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    inbox.people(&alert, Kind::Issue, 3).await;
+    // Some wait in the queue of the app that is away; the others are as good as never sent.
+    until("the batches of the app that is away", async || {
+        let me = away.get("/v1/apps/me").await.ok();
+        (me["queue"]["sent"] == 10).then_some(())
+    })
+    .await;
+    operator.post("/v1/lanes/hold", &json!({})).await.ok();
+    let database = house.database();
+    let unsent = "UPDATE batches SET state = 'pending', sending_at = NULL, sent_at = NULL
+                  WHERE id IN (SELECT id FROM batches WHERE state = 'sent' ORDER BY id LIMIT 4)";
+    assert_eq!(database.execute(unsent).await, 4);
+    let over = "UPDATE batches SET expires_at = 1 WHERE state IN ('pending', 'sent')";
+    assert_eq!(database.execute(over).await, 10);
+    let expired = until("expiry", async || {
+        let batches = dispatch(&operator, &case).await["batches"].clone();
+        let expired = batches
+            .as_array()?
+            .iter()
+            .find(|batch| batch["state"] == "expired")?;
+        Some(expired["people"].clone())
+    })
+    .await;
+    assert_eq!(expired, 30, "counted");
+    assert!(
+        operator
+            .timeline(&case)
+            .await
+            .contains(&"batches_expired".into())
+    );
+
+    operator.post("/v1/lanes/release", &json!({})).await.ok();
+    let back = Inbox::open(&away).await;
+    let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
+    assert_eq!((told, reasons["told_already"]), (12, 3 + 18));
+    assert_eq!(back.once(&alert, Kind::Issue).len(), 12);
 }

@@ -307,6 +307,9 @@ async fn a_test_alert_reaches_the_apps_own_devices(house: House) {
     };
     send(&["p-00000", "theirs"]).await.refused(422);
     send(&[]).await.refused(422);
+    let gone = json!({ "token": "p-00001", "at": house.now().await, "delete": true });
+    app.put([gone]).await.ok();
+    send(&["p-00001"]).await.refused(422);
     send(&["p-00000", "p-00002", "p-00000"]).await.ok();
     inbox
         .until("the test", |inbox| !inbox.all().is_empty())

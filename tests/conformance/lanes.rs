@@ -176,11 +176,11 @@ async fn an_apps_rate_is_never_exceeded(house: House) {
     let mut stream = Stream::open(&app, 100).await;
     let case = agency.file(&filing(now, LAT, LON)).await;
     operator.verify(&case).await;
-    let (mut arrivals, mut so_far) = (Vec::new(), 0);
-    while so_far < people {
+    let (mut arrivals, mut people_so_far) = (Vec::new(), 0);
+    while people_so_far < people {
         let batch = stream.next().await;
-        so_far += batch.tokens.len();
-        arrivals.push((Instant::now(), so_far));
+        people_so_far += batch.tokens.len();
+        arrivals.push((Instant::now(), people_so_far));
         stream.ack(&batch).await;
     }
     for (n, (start, before)) in arrivals.iter().enumerate() {

@@ -3,11 +3,13 @@
 //! Every test is an `async fn name(house: House)`; `conformance!` runs it once for each database, as
 //! `topic::sqlite::name` and `topic::postgres::name`.
 #![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::too_many_lines,
     clippy::must_use_candidate,
-    reason = "what fails here is a test, and a test may tell a long story"
+    reason = "what fails here is a test, a test may tell a long story, and its people are few"
 )]
 
 #[path = "../common/mod.rs"]
@@ -41,10 +43,13 @@ mod journey;
 mod keys;
 mod lanes;
 mod persons;
+mod privacy;
 mod reasons;
 mod recall;
 mod requests;
 mod store;
 mod sync;
+mod takeover;
 mod updates;
 mod verification;
+mod waiting;

@@ -11,6 +11,7 @@
     reason = "a test says what it saw and fails where something is missing"
 )]
 
+mod closing;
 mod commands;
 mod consumer;
 mod db;

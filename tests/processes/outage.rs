@@ -124,15 +124,16 @@ async fn postgresql_goes_away_and_comes_back() {
         Db::at(url.clone()),
         &[("HOMEWARD_DISPATCH__SHARD_PEOPLE", "200")],
     );
-    let scene = Scene::new(house, People::around(16_000, 12, 1), &[1_500]);
+    let scene = Scene::new(house, People::around(12_000, 12, 1), &[800]);
     let server = scene.house.server().await;
     let at = server.addresses;
     scene.register(at).await;
     let consumer = scene.consumer(at, 0);
     let case = scene.alert(at).await;
 
+    assert!(scene.next_wave().await);
     for outage in 0..3 {
-        if outage > 0 {
+        if outage == 2 {
             assert!(scene.next_wave().await);
         }
         let handed = scene.inbox.len();

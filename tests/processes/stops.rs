@@ -1,12 +1,14 @@
 //! SIGTERM, and a server that starts held.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::consumer::Consumer;
 use crate::db::Kind;
-use crate::house::{House, SOON, until};
+use crate::house::{Addresses, House, SOON, until};
 use crate::on_both_databases;
 use crate::people::People;
 use crate::scene::{Alerted, Scene};
@@ -21,21 +23,36 @@ on_both_databases! {
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A wave on its way to a consumer, with fan-out going on.
-async fn under_way(scene: &Scene, at: crate::house::Addresses) -> (Consumer, Alerted) {
+async fn under_way(scene: &Scene, at: Addresses) -> (Consumer, Alerted) {
     let consumer = scene.consumer(at, 0);
     let case = scene.alert(at).await;
     assert!(scene.next_wave().await);
-    until("batches come", SOON, async || {
-        (scene.inbox.len() > 3).then_some(())
+    let mut db = scene.house.connect().await;
+    until("the second wave goes out", SOON, async || {
+        let told = db
+            .number("SELECT count(*) FROM batches WHERE wave = 2")
+            .await;
+        (told > 0 && scene.inbox.len() > 3).then_some(())
     })
     .await;
     (consumer, case)
 }
 
+fn endless_upload(scene: &Scene, at: Addresses) -> TcpStream {
+    let mut upload = TcpStream::connect(at.http).unwrap();
+    let head = format!(
+        "PUT /v1/subscribers HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n2\r\n\n\n\r\n",
+        at.http, scene.apps[0]
+    );
+    upload.write_all(head.as_bytes()).unwrap();
+    upload
+}
+
 async fn a_stopping_server_hands_back_what_it_has(kind: Kind) {
     let settings = [("HOMEWARD_DISPATCH__SHARD_PEOPLE", "100")];
     let house = House::new(kind, &settings).await;
-    let scene = Scene::new(house, People::around(16_000, 12, 1), &[3_000]);
+    let scene = Scene::new(house, People::around(16_000, 12, 1), &[1_500]);
     let mut server = scene.house.server().await;
     let at = server.addresses;
     scene.register(at).await;
@@ -46,9 +63,12 @@ async fn a_stopping_server_hands_back_what_it_has(kind: Kind) {
         if wave == 3 {
             assert!(scene.next_wave().await);
         }
+        // A client that never comes to an end must not keep the server from its own.
+        let upload = (wave == 2).then(|| endless_upload(&scene, at));
         let begun = Instant::now();
         server.terminate();
         let status = server.ended(DEADLINE).await;
+        drop(upload);
         println!("stopped within {:?}", begun.elapsed());
         assert_eq!(status.code(), Some(0), "{}", server.log());
         assert!(server.log().contains("stopped"));
