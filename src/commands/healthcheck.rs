@@ -16,7 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[expect(clippy::print_stdout, reason = "prints the answer")]
 pub async fn run(config: &Config) -> anyhow::Result<()> {
     let url = format!("http://{}/readyz", config.admin_addr);
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let client = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .build()?;
     let answer = client
         .get(&url)
         .send()

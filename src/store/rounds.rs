@@ -67,7 +67,9 @@ statements! {
                     AND shards.round = rounds.number) AS shards,
                 (SELECT count(*) FROM shards WHERE shards.alert_id = rounds.alert_id
                     AND shards.round = rounds.number AND shards.state = 'done') AS shards_done,
-                (SELECT max(done_at) FROM shards WHERE shards.alert_id = rounds.alert_id
+                (SELECT CASE WHEN count(CASE WHEN state = 'pending' THEN 1 END) = 0
+                        THEN max(done_at) END
+                 FROM shards WHERE shards.alert_id = rounds.alert_id
                     AND shards.round = rounds.number) AS done_at
          FROM rounds WHERE alert_id = $1 ORDER BY number"
     }
@@ -153,7 +155,7 @@ pub struct RoundListing {
     pub wave: i64,
     /// When it was released.
     pub released_at: Timestamp,
-    /// When the last of its shards so far was done.
+    /// When the last of its shards was done.
     pub done_at: Option<Timestamp>,
     /// How many shards it has.
     pub shards: i64,
