@@ -1,7 +1,7 @@
 //! Making agencies, apps and operators, and finding whom a key is for.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::cases::{FieldProblem, Refusal};
@@ -12,6 +12,8 @@ use crate::store::{Session, Tx, holders};
 const NAME_MAX: usize = 80;
 /// The most recipients a second that an app can agree to.
 const RATE_MAX: i64 = 1_000_000;
+/// The most hours that a key still works while its holder changes over: a year.
+pub const OVERLAP_MAX_H: u32 = 8_760;
 /// The most days that personal data are kept after closing.
 const RETENTION_MAX_DAYS: i64 = 3_650;
 
@@ -198,6 +200,18 @@ pub fn check_rate(rate_per_s: i64) -> Result<(), Refusal> {
     }
 }
 
+/// How long a key still works while its holder changes over.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if it is out of range.
+pub fn overlap(hours: u32) -> Result<SignedDuration, Refusal> {
+    if hours <= OVERLAP_MAX_H {
+        Ok(SignedDuration::from_hours(hours.into()))
+    } else {
+        Err(refuse("overlap_h", "is out of range", "0 to 8760 hours"))
+    }
+}
+
 fn check_name(name: &str) -> Result<String, Refusal> {
     let name = name.trim();
     let length = name.chars().count();
@@ -214,4 +228,20 @@ fn check_name(name: &str) -> Result<String, Refusal> {
 
 fn refuse(field: &str, problem: &str, accepted: &str) -> Refusal {
     Refusal::Invalid(vec![FieldProblem::new(field, problem, accepted)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlap_lasts_a_year_at_most() {
+        assert_eq!(overlap(8_760).unwrap(), SignedDuration::from_hours(8_760));
+        for hours in [8_761, u32::MAX] {
+            let Err(Refusal::Invalid(problems)) = overlap(hours) else {
+                panic!("{hours} hours were taken");
+            };
+            assert_eq!(problems[0].field, "overlap_h");
+        }
+    }
 }

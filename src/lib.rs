@@ -51,6 +51,8 @@ use crate::telemetry::Metrics;
 const DESCRIPTIONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/homeward.v1.bin"));
 /// How often keyed limiters forget keys not used lately.
 const SHRINK_EVERY: Duration = Duration::from_mins(1);
+/// How long closing the database may take; what has not committed by then is rolled back.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// The sockets a server listens on.
 #[derive(Debug)]
@@ -125,7 +127,12 @@ pub async fn run(
         within(config.shutdown_deadline(), &tasks, &shutdown),
     );
     shutdown.cancel();
-    store.close().await;
+    if tokio::time::timeout(CLOSE_GRACE, store.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("database connections still in use were left open");
+    }
     served.map(drop)
 }
 

@@ -87,6 +87,8 @@ CREATE TABLE cases (
     budget BIGINT,
     updates BIGINT NOT NULL,
     paused_at BIGINT,
+    -- Only an operator lets it go on then.
+    paused_by_operator BOOLEAN NOT NULL,
     closed_at BIGINT,
     outcome TEXT,
     attribution TEXT,
@@ -97,6 +99,8 @@ CREATE TABLE cases (
     erased_at BIGINT
 );
 CREATE INDEX cases_by_agency ON cases (agency_id, id);
+-- Whose night it may be.
+CREATE INDEX cases_active_zones ON cases (time_zone) WHERE state = 'active';
 CREATE INDEX cases_by_last_seen ON cases (last_seen_at);
 CREATE INDEX cases_to_erase ON cases (erase_at) WHERE erased_at IS NULL AND erase_at IS NOT NULL;
 
@@ -290,6 +294,7 @@ CREATE TABLE told (
     CONSTRAINT told_pk PRIMARY KEY (block, alert_id, round)
 );
 CREATE INDEX told_by_age ON told (told_at);
+CREATE INDEX told_by_alert ON told (alert_id, round);
 
 CREATE TABLE batches (
     id UUID CONSTRAINT batches_pk PRIMARY KEY,

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -156,8 +155,9 @@ pub(super) async fn expire_key(
 ) -> Result<Response, Problem> {
     auth::admin(&caller)?;
     let expiry: Expiry = sent.json_or_default()?;
+    let overlap = holders::overlap(expiry.overlap_h)?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    let at = post.now + SignedDuration::from_hours(expiry.overlap_h.into());
+    let at = post.now + overlap;
     if !store::expire_key(&mut post.tx, id, at).await? {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,

@@ -59,8 +59,12 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let agency = match &caller.holder {
         Holder::Agency(id, _) => Some(*id),
-        Holder::Operator(..) | Holder::Admin => None,
-        Holder::App(..) => return Err(Problem::forbidden("cases are not for apps")),
+        Holder::Operator(..) => None,
+        Holder::App(..) | Holder::Admin => {
+            return Err(Problem::forbidden(
+                "cases are for their agency and for operators",
+            ));
+        }
     };
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let mut session = house.dispatch.store.read().await?;
@@ -129,9 +133,11 @@ async fn decide_proposal(
     sent: &Sent,
     accepted: bool,
 ) -> Result<Response, Problem> {
+    let expected = sent.expected_version()?;
     let mut post = Post::begin(house, caller, sent).await?;
     let (tx, now) = (&mut post.tx, post.now);
-    let case = changes::decide_proposal(tx, &house.desk, caller, id, accepted, now).await?;
+    let desk = &house.desk;
+    let case = changes::decide_proposal(tx, desk, caller, id, expected, accepted, now).await?;
     finish(house, post, caller, &case).await
 }
 
@@ -163,7 +169,7 @@ pub(super) async fn take_step(
     let expected = sent.expected_version()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
     let (tx, now) = (&mut post.tx, post.now);
-    let case = steps::take(tx, &caller, id, expected, step, &reason, now).await?;
+    let case = steps::take(tx, &house.desk, &caller, id, expected, step, &reason, now).await?;
     finish(&house, post, &caller, &case).await
 }
 

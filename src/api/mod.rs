@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post, put};
@@ -123,17 +124,45 @@ fn plain(step: PlainStep) -> MethodRouter<House> {
     )
 }
 
+/// A method as it is counted: anybody can make up others, and each would be counted for ever.
+const fn counted(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
 /// Counts requests by route pattern (never by path) and status.
 async fn count(State(house): State<House>, request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().clone();
+    let method = counted(request.method());
     let response = next.run(request).await;
     house
         .dispatch
         .metrics
         .request(&format!("{method} {route}"), response.status().as_u16());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_methods_are_counted_as_one() {
+        assert_eq!(counted(&Method::PATCH), "PATCH");
+        for made_up in ["X1", "get", "TRACE"] {
+            let method = Method::from_bytes(made_up.as_bytes()).unwrap();
+            assert_eq!(counted(&method), "OTHER", "{made_up}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::extract::{InPath, InQuery};
 use super::post::{Post, Sent};
 use super::problem::Problem;
 use crate::cases::visible;
-use crate::model::{Caller, CaseId, Sighting, SightingId};
+use crate::model::{Caller, CaseId, Holder, Sighting, SightingId};
 use crate::sightings::{self, SightingChange, SightingFiling};
 use crate::store;
 
@@ -34,7 +34,7 @@ pub(super) async fn report(
     let filing: SightingFiling = sent.json()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
     let sighting = sightings::report(&mut post.tx, &caller, id, filing, post.now).await?;
-    post.answer(StatusCode::CREATED, &view(&sighting), None)
+    post.answer(StatusCode::CREATED, &view(&sighting, &caller), None)
         .await
 }
 
@@ -51,7 +51,10 @@ pub(super) async fn list(
     let found = store::sightings::page(&mut session, id, query.cursor, limit).await?;
     let full = i64::try_from(found.len()).unwrap_or(i64::MAX) == limit;
     let next = found.last().filter(|_| full).map(|sighting| sighting.id);
-    let items: Vec<Value> = found.iter().map(view).collect();
+    let items: Vec<Value> = found
+        .iter()
+        .map(|sighting| view(sighting, &caller))
+        .collect();
     Ok(Json(json!({ "items": items, "next": next })).into_response())
 }
 
@@ -63,7 +66,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
     let sighting = sightings::get(&mut session, &caller, id).await?;
-    Ok(Json(view(&sighting)).into_response())
+    Ok(Json(view(&sighting, &caller)).into_response())
 }
 
 /// `PATCH /v1/sightings/{id}`
@@ -76,14 +79,20 @@ pub(super) async fn decide(
     let change: SightingChange = sent.json()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
     let sighting = sightings::decide(&mut post.tx, &caller, id, &change, post.now).await?;
-    post.answer(StatusCode::OK, &view(&sighting), None).await
+    post.answer(StatusCode::OK, &view(&sighting, &caller), None)
+        .await
 }
 
-fn view(sighting: &Sighting) -> Value {
-    json!({
-        "id": sighting.id, "case": sighting.case, "reported_by": sighting.reported_by,
+/// A sighting as its caller may see it: an app knows the alert, never the case behind it.
+fn view(sighting: &Sighting, caller: &Caller) -> Value {
+    let mut view = json!({
+        "id": sighting.id, "reported_by": sighting.reported_by,
         "source": sighting.source, "seen_at": sighting.seen_at,
         "received_at": sighting.received_at, "credibility": sighting.credibility,
         "state": sighting.state, "report": sighting.report,
-    })
+    });
+    if !matches!(caller.holder, Holder::App(..)) {
+        view["case"] = json!(sighting.case);
+    }
+    view
 }

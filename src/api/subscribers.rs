@@ -10,7 +10,8 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader};
+use tokio::fs::File;
+use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader, Split};
 
 use super::extract::InQuery;
 use super::problem::Problem;
@@ -18,6 +19,11 @@ use super::{House, auth};
 use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, apply, parse};
 use crate::model::{AppId, Caller};
 
+/// Most bytes of an upload that are kept until it is whole: with `?atomic=true` nothing else would bound
+/// what one app takes of the disk.
+const SPOOL_BYTES: usize = 1 << 30;
+/// Bytes of a line that are kept: enough to show that it is too long.
+const KEPT_BYTES: usize = 2 * LINE_BYTES;
 /// Refused lines that are named one by one; the others are only counted.
 const NAMED_LINES: usize = 1_000;
 
@@ -104,37 +110,27 @@ struct Upload<'a> {
 impl Upload<'_> {
     /// Writes the good lines as they come.
     async fn good_ones(&mut self, lines: &mut Lines) -> Result<(), Problem> {
-        let mut chunk = Vec::with_capacity(CHUNK_LINES);
-        while let Some(line) = lines.next().await? {
-            let Some(entry) = self.read(lines.number, &line) else {
-                continue;
-            };
-            chunk.push(entry);
-            if chunk.len() == CHUNK_LINES {
-                self.write(std::mem::take(&mut chunk)).await?;
-            }
+        while let Some(chunk) = self.chunk(lines).await? {
+            let entries = chunk.into_iter().map(|(_, entry)| entry).collect();
+            self.write(entries).await?;
         }
-        self.write(chunk).await
+        Ok(())
     }
 
     /// Keeps the lines in a file until all have been read, then writes them unless one was bad.
     async fn all_or_none(&mut self, lines: &mut Lines) -> Result<(), Problem> {
-        let file = tempfile::tempfile().map_err(|error| spool(&error))?;
-        let mut file = tokio::fs::File::from_std(file);
-        while let Some(line) = lines.next().await? {
-            if self.read(lines.number, &line).is_some() {
-                file.write_all(&line).await.map_err(|error| spool(&error))?;
-                file.write_all(b"\n").await.map_err(|error| spool(&error))?;
+        let mut spool = Spool::new(SPOOL_BYTES)?;
+        while let Some(chunk) = self.chunk(lines).await? {
+            for (line, _) in chunk {
+                spool.keep(&line).await?;
             }
         }
         if self.report.refused > 0 {
             return Ok(());
         }
-        file.flush().await.map_err(|error| spool(&error))?;
-        file.rewind().await.map_err(|error| spool(&error))?;
-        let mut kept = BufReader::new(file).split(b'\n');
+        let mut kept = spool.lines().await?;
         let mut chunk = Vec::with_capacity(CHUNK_LINES);
-        while let Some(line) = kept.next_segment().await.map_err(|error| spool(&error))? {
+        while let Some(line) = kept.next_segment().await.map_err(|error| no_room(&error))? {
             // Read once already without a problem.
             chunk.extend(parse(&line, self.now));
             if chunk.len() == CHUNK_LINES {
@@ -142,6 +138,27 @@ impl Upload<'_> {
             }
         }
         self.write(chunk).await
+    }
+
+    /// The good ones of the next lines, a chunk of them; `None` after the last. They are judged by the
+    /// time after they came: an upload may take longer than a clock may be ahead.
+    async fn chunk(&mut self, lines: &mut Lines) -> Result<Option<Vec<(Vec<u8>, Entry)>>, Problem> {
+        let mut chunk = Vec::new();
+        while chunk.len() < CHUNK_LINES
+            && let Some(line) = lines.next().await?
+        {
+            chunk.push((lines.number, line));
+        }
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        // Never back: what was good once is so when it is read again.
+        self.now = self.now.max(self.house.dispatch.store.now().await?);
+        let good = chunk
+            .into_iter()
+            .filter_map(|(number, line)| self.read(number, &line).map(|entry| (line, entry)))
+            .collect();
+        Ok(Some(good))
     }
 
     fn read(&mut self, number: u64, line: &[u8]) -> Option<Entry> {
@@ -167,7 +184,48 @@ impl Upload<'_> {
     }
 }
 
-fn spool(error: &std::io::Error) -> Problem {
+/// Lines kept in a file that nobody else sees and that goes with it.
+struct Spool {
+    file: File,
+    /// Bytes it may still take.
+    room: usize,
+}
+
+impl Spool {
+    fn new(room: usize) -> Result<Self, Problem> {
+        let file = tempfile::tempfile().map_err(|error| no_room(&error))?;
+        Ok(Self {
+            file: File::from_std(file),
+            room,
+        })
+    }
+
+    async fn keep(&mut self, line: &[u8]) -> Result<(), Problem> {
+        self.room = self.room.checked_sub(line.len() + 1).ok_or_else(|| {
+            Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "at most 1 GiB is taken whole: send it in parts, or without ?atomic=true",
+            )
+        })?;
+        let kept = async {
+            self.file.write_all(line).await?;
+            self.file.write_all(b"\n").await
+        };
+        kept.await.map_err(|error| no_room(&error))
+    }
+
+    /// What was kept, from the beginning.
+    async fn lines(mut self) -> Result<Split<BufReader<File>>, Problem> {
+        let rewound = async {
+            self.file.flush().await?;
+            self.file.rewind().await
+        };
+        rewound.await.map_err(|error| no_room(&error))?;
+        Ok(BufReader::new(self.file).split(b'\n'))
+    }
+}
+
+fn no_room(error: &std::io::Error) -> Problem {
     tracing::error!(error = %error, "an upload cannot be kept in a temporary file");
     Problem::new(
         StatusCode::INSUFFICIENT_STORAGE,
@@ -194,12 +252,17 @@ impl Lines {
         }
     }
 
-    /// The next line that is not empty. What is longer than any good line is given cut off.
+    /// The next line that is not empty. What is longer than any good line is given cut off, but never
+    /// shorter than that: what its end was is not known.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Problem> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
                 self.number += 1;
+                line.pop();
+                if line.len() >= KEPT_BYTES {
+                    return Ok(Some(line));
+                }
                 while line.last().is_some_and(u8::is_ascii_whitespace) {
                     line.pop();
                 }
@@ -242,7 +305,7 @@ impl Lines {
                 .rev()
                 .take_while(|byte| **byte != b'\n')
                 .count();
-            let room = (2 * LINE_BYTES).saturating_sub(open);
+            let room = KEPT_BYTES.saturating_sub(open);
             if piece.len() <= room {
                 self.buffer.extend_from_slice(piece);
             } else {
@@ -252,5 +315,47 @@ impl Lines {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(text: String) -> Vec<(u64, usize)> {
+        let mut lines = Lines::new(Body::from(text).into_data_stream());
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            all.push((lines.number, line.len()));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_cut_off_stays_too_long_whatever_it_begins_with() {
+        let blanks = " ".repeat(KEPT_BYTES);
+        let text = format!("a\r\n  \n{blanks}b\nc\nd{blanks}e\n{blanks}\nf");
+        let long = KEPT_BYTES;
+        assert_eq!(
+            lines(text).await,
+            [(1, 1), (3, long), (4, 1), (5, long), (6, long), (7, 1)]
+        );
+        let problem = parse(blanks.as_bytes(), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert!(problem.contains("longer than"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_until_it_is_whole_has_a_bound() {
+        let mut spool = Spool::new(5).unwrap();
+        spool.keep(b"ab").await.unwrap();
+        spool.keep(b"c").await.unwrap();
+        let Err(Problem::Refused { status, .. }) = spool.keep(b"").await else {
+            panic!("it has no bound");
+        };
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        let mut kept = spool.lines().await.unwrap();
+        assert_eq!(kept.next_segment().await.unwrap().unwrap(), b"ab");
+        assert_eq!(kept.next_segment().await.unwrap().unwrap(), b"c");
+        assert_eq!(kept.next_segment().await.unwrap(), None);
     }
 }

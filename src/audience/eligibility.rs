@@ -8,10 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::{Cap, QuietHours};
 use crate::model::{Candidate, CapBudget, Reason, SubscriberFlags};
 
+/// How long a batch may wait between fan-out and sending before its people count as told only when
+/// it is sent. The day and week of the cap are longer by as much, so that no real day sees too many.
+pub const LATE: SignedDuration = SignedDuration::from_mins(5);
 /// The day of "at most so many in any 24 hours".
-pub const DAY: SignedDuration = SignedDuration::from_hours(24);
+pub const DAY: SignedDuration = SignedDuration::from_mins(24 * 60 + 5);
 /// The week of "at most so many in any 7 days".
-pub const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub const WEEK: SignedDuration = SignedDuration::from_mins(7 * 24 * 60 + 5);
 
 /// Everything about the moment and the alert that the rules look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +107,13 @@ pub fn verdict(candidate: &Candidate, history: &History, moment: &Moment) -> Opt
         .into_iter()
         .find(|(_, holds)| *holds)
         .map(|(reason, _)| reason)
+}
+
+/// The time zone of a name. It was checked when the case was filed; should the zone data have lost it
+/// since, the hours are those of UTC rather than none.
+#[must_use]
+pub fn zone_or_utc(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap_or(TimeZone::UTC)
 }
 
 /// Whether it is night by the quiet hours of a place. `from` after `to` spans midnight; equal means

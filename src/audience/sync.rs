@@ -1,6 +1,7 @@
 //! Keeping the registry in step with what an app sends: one JSON object a line, each the whole state
 //! of one subscriber, the last write by time wins.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use h3o::Resolution;
@@ -36,6 +37,28 @@ pub struct Entry {
     flags: i32,
     muted_until_ms: i64,
     person_key: Option<Vec<u8>>,
+}
+
+impl Entry {
+    /// Whether this says anything new. An app may write twice within one tick of its clock; then what
+    /// comes later counts, so that no opt-out is lost.
+    fn changes(&self, known: Option<&Known>) -> bool {
+        let Some(known) = known else { return true };
+        let says = (
+            self.cell.map_or(0, Cell::to_i64),
+            self.flags,
+            self.muted_until_ms,
+        );
+        match known
+            .seen_at
+            .as_millisecond()
+            .cmp(&self.at.as_millisecond())
+        {
+            Ordering::Less => true,
+            Ordering::Equal => says != (known.cell, known.flags.0, known.muted_until_ms),
+            Ordering::Greater => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -177,11 +200,7 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
     let known = subscribers::known(&mut store.read().await?, app, &tokens).await?;
     let fresh: Vec<&Entry> = entries
         .iter()
-        .filter(|entry| {
-            known
-                .get(&entry.token)
-                .is_none_or(|known| known.seen_at < entry.at)
-        })
+        .filter(|entry| entry.changes(known.get(&entry.token)))
         .collect();
     if fresh.is_empty() {
         return Ok(0);

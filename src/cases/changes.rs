@@ -8,7 +8,7 @@ use super::steps::open_alert;
 use super::{Desk, Refusal, locked, operator};
 use crate::dispatch;
 use crate::model::{Amendment, Caller, Case, CaseId, CaseState, Holder, Urgency};
-use crate::store::{Tx, alerts, cases, timeline};
+use crate::store::{Tx, cases, timeline};
 
 /// Changes a case. What an agency changes in an active case is kept as a proposal; anything else is
 /// done at once, and told to everybody who was told if it changes what they read.
@@ -33,14 +33,15 @@ pub async fn amend(
             "only an operator grants critical urgency".into(),
         ));
     }
-    if let Some(report) = &case.report {
-        check(amendment, report, case.profile).map_err(Refusal::Invalid)?;
-    }
     if !by_operator && case.state != CaseState::Submitted {
-        case.proposal = Some(match case.proposal.take() {
+        let proposal = match case.proposal.take() {
             Some(before) => merge(before, amendment.clone()),
             None => amendment.clone(),
-        });
+        };
+        if let Some(report) = &case.report {
+            check(&proposal, report, case.profile).map_err(Refusal::Invalid)?;
+        }
+        case.proposal = Some(proposal);
         cases::change(tx, &mut case).await?;
         let detail = json!({ "fields": fields(amendment) });
         timeline::note(
@@ -67,11 +68,12 @@ pub async fn decide_proposal(
     desk: &Desk,
     caller: &Caller,
     id: CaseId,
+    expected: Option<i64>,
     accepted: bool,
     now: Timestamp,
 ) -> Result<Case, Refusal> {
     operator(caller)?;
-    let mut case = locked(tx, caller, id, None).await?;
+    let mut case = locked(tx, caller, id, expected).await?;
     check_open(&case)?;
     let proposal = case
         .proposal
@@ -115,21 +117,16 @@ async fn carry_out(
     let alert = open_alert(tx, case.id).await?;
     let mut told_anew = false;
     if let Some(report) = &mut case.report {
+        check(amendment, report, case.profile).map_err(Refusal::Invalid)?;
         told_anew = alert.is_some() && changes_alert(amendment, report);
         apply(amendment, report);
-    }
-    if let Some(urgency) = amendment.urgency {
-        match &alert {
-            Some(alert) => {
-                case.urgency = urgency;
-                alerts::set_urgency(tx, alert.id, urgency).await?;
-            }
-            None => {
-                if let Some(report) = &mut case.report {
-                    report.requested_urgency = urgency;
-                }
-            }
+        if let (Some(urgency), None) = (amendment.urgency, &alert) {
+            report.requested_urgency = urgency;
         }
+    }
+    let before = case.urgency;
+    if let (Some(urgency), Some(_)) = (amendment.urgency, &alert) {
+        case.urgency = urgency;
     }
     let limit = desk.config.approval.updates;
     if told_anew && case.updates >= limit {
@@ -139,9 +136,14 @@ async fn carry_out(
     }
     case.updates += i64::from(told_anew);
     cases::change(tx, case).await?;
-    let batches = match alert.filter(|_| told_anew) {
-        Some(alert) => Some(dispatch::update(tx, &desk.config, case, &alert, now).await?),
-        None => None,
+    let config = &desk.config;
+    let batches = match alert {
+        Some(alert) if told_anew => Some(dispatch::update(tx, config, case, &alert, now).await?),
+        Some(alert) if case.urgency != before => {
+            dispatch::renew(tx, config, case, &alert, now).await?;
+            None
+        }
+        _ => None,
     };
     let detail = json!({ "fields": fields(amendment), "update_batches": batches });
     timeline::note(tx, case.id, now, &caller.holder.actor(), "changed", &detail).await?;

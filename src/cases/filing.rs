@@ -26,6 +26,7 @@ pub async fn file(
     let checked = filing
         .check(now, &agency.time_zone)
         .map_err(Refusal::Invalid)?;
+    cases::queue_filings(tx, agency.id).await?;
     let mut case = Case {
         id: CaseId::fresh(),
         agency: agency.id,
@@ -46,6 +47,7 @@ pub async fn file(
         budget: None,
         updates: 0,
         paused_at: None,
+        paused_by_operator: false,
         closed_at: None,
         outcome: None,
         attribution: None,

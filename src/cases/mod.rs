@@ -90,10 +90,12 @@ async fn locked(
 fn allowed(case: Option<Case>, caller: &Caller) -> Result<Case, Refusal> {
     let case = case.ok_or(Refusal::NotFound("case"))?;
     match &caller.holder {
-        Holder::Operator(..) | Holder::Admin => Ok(case),
+        Holder::Operator(..) => Ok(case),
         Holder::Agency(agency, _) if *agency == case.agency => Ok(case),
         Holder::Agency(..) => Err(Refusal::NotFound("case")),
-        Holder::App(..) => Err(Refusal::Forbidden("cases are not for apps".into())),
+        Holder::App(..) | Holder::Admin => Err(Refusal::Forbidden(
+            "cases are for their agency and for operators".into(),
+        )),
     }
 }
 

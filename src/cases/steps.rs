@@ -10,8 +10,8 @@ use super::{Desk, FieldProblem, Refusal, locked, operator, planning};
 use crate::area::great_circle_km;
 use crate::dispatch::{self, Recalled};
 use crate::model::{
-    AlertRecord, Attribution, Caller, Case, CaseId, Check, Datum, Outcome, Urgency, Verification,
-    WaveState,
+    AlertRecord, Attribution, Caller, Case, CaseId, Check, Datum, OperatorId, Outcome, Urgency,
+    Verification, WaveState,
 };
 use crate::store::{Session, Tx, alerts, cases, holders, plans, timeline};
 
@@ -108,17 +108,38 @@ pub async fn verify(
     let what = if confirms { "confirmed" } else { "verified" };
     timeline::note(tx, id, now, &caller.holder.actor(), what, &detail).await?;
     if confirms {
-        // Those whom the ceiling held back are told at once, not at the next sweep.
-        if let Some(alert) = open_alert(tx, id).await? {
-            alerts::set_urgency(tx, alert.id, case.urgency).await?;
-            if alert.rounds > 0 {
-                alerts::sweep_at(tx, alert.id, Some(now)).await?;
-            }
-        }
+        confirm_alert(tx, desk, &case, by, now).await?;
     } else {
         planning::open_alert(tx, desk, &case, now).await?;
     }
     Ok(case)
+}
+
+/// Lets the alert of a case that verified itself go on as an operator's: those whom the ceiling held
+/// back are told at once, and approvals by the same operator no longer count.
+async fn confirm_alert(
+    tx: &mut Tx,
+    desk: &Desk,
+    case: &Case,
+    by: OperatorId,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let Some(alert) = open_alert(tx, case.id).await? else {
+        return Ok(());
+    };
+    for mut wave in plans::waves(tx, alert.id).await? {
+        let unreleased = matches!(wave.state, WaveState::Waiting | WaveState::Approval);
+        if unreleased && wave.approved_by == Some(by) {
+            wave.approved_by = None;
+            plans::change_wave(tx, &wave).await?;
+        }
+    }
+    if alert.urgency != case.urgency {
+        dispatch::renew(tx, &desk.config, case, &alert, now).await?;
+    } else if alert.rounds > 0 {
+        alerts::sweep_at(tx, alert.id, Some(now)).await?;
+    }
+    Ok(())
 }
 
 fn check_request(request: &VerifyRequest) -> Result<(), Refusal> {
@@ -164,8 +185,10 @@ pub enum PlainStep {
 /// # Errors
 /// [`Refusal::Illegal`] if the life cycle does not allow it now, [`Refusal::Conflict`] for reopening
 /// a case that was erased.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
 pub async fn take(
     tx: &mut Tx,
+    desk: &Desk,
     caller: &Caller,
     id: CaseId,
     expected: Option<i64>,
@@ -173,10 +196,16 @@ pub async fn take(
     reason: &Reason,
     now: Timestamp,
 ) -> Result<Case, Refusal> {
+    let by_operator = operator(caller).is_ok();
     if step == PlainStep::Reject {
         operator(caller)?;
     }
     let mut case = locked(tx, caller, id, expected).await?;
+    if step == PlainStep::Resume && case.paused_by_operator && !by_operator {
+        return Err(Refusal::Forbidden(
+            "an operator paused it: only an operator resumes it".into(),
+        ));
+    }
     let (which, what) = match step {
         PlainStep::Reject => (Step::Reject, "rejected"),
         PlainStep::Pause => (Step::Pause, "paused"),
@@ -187,9 +216,12 @@ pub async fn take(
     match step {
         PlainStep::Reject => {
             case.closed_at = Some(now);
-            case.erase_at = Some(erase_at(tx, &case, now).await?);
+            case.erase_at = Some(erase_at(tx, desk, &case, now).await?);
         }
-        PlainStep::Pause => case.paused_at = Some(now),
+        PlainStep::Pause => {
+            case.paused_at = Some(now);
+            case.paused_by_operator = by_operator;
+        }
         PlainStep::Resume => move_due_times(tx, &mut case, now).await?,
         PlainStep::Reopen => start_over(&mut case)?,
     }
@@ -202,6 +234,7 @@ pub async fn take(
 /// Moves what is due by as long as the case was paused.
 async fn move_due_times(tx: &mut Tx, case: &mut Case, now: Timestamp) -> Result<(), Refusal> {
     let paused_at = case.paused_at.take();
+    case.paused_by_operator = false;
     let paused_for = paused_at.map_or(SignedDuration::ZERO, |at| now.duration_since(at));
     if let Some(alert) = open_alert(tx, case.id).await? {
         plans::move_waves(tx, alert.id, paused_for).await?;
@@ -257,7 +290,8 @@ pub async fn close(
     case.attribution.clone_from(&request.attribution);
     case.closed_at = Some(now);
     case.paused_at = None;
-    case.erase_at = Some(erase_at(tx, &case, now).await?);
+    case.paused_by_operator = false;
+    case.erase_at = Some(erase_at(tx, desk, &case, now).await?);
     cases::change(tx, &mut case).await?;
     let recalled = match open_alert(tx, id).await? {
         Some(alert) => Some(dispatch::recall(tx, &desk.config, &case, &alert, now).await?),
@@ -390,9 +424,16 @@ fn shorten(reason: &str) -> String {
     reason.chars().take(200).collect()
 }
 
-async fn erase_at(tx: &mut Tx, case: &Case, now: Timestamp) -> Result<Timestamp, Refusal> {
+/// When the retention period is over; never before the recall has had its time.
+async fn erase_at(
+    tx: &mut Tx,
+    desk: &Desk,
+    case: &Case,
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
     let agency = holders::agency(tx, case.agency)
         .await?
         .ok_or(Refusal::NotFound("agency"))?;
-    Ok(now + SignedDuration::from_hours(24 * agency.retention_days))
+    let retention = SignedDuration::from_hours(24 * agency.retention_days);
+    Ok(now + retention.max(desk.config.dispatch.recall_life()))
 }

@@ -1,12 +1,11 @@
 //! `homeward admin`: holders and keys, straight in the database, for whoever runs the service.
 
 use clap::Subcommand;
-use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
 
 use crate::cases::Refusal;
 use crate::config::Config;
-use crate::holders::{self, NewAgency, NewApp, NewOperator, WantedKey};
+use crate::holders::{self, NewAgency, NewApp, NewOperator, OVERLAP_MAX_H, WantedKey};
 use crate::keys;
 use crate::model::{KeyId, Scope};
 use crate::store::holders as store;
@@ -66,6 +65,7 @@ enum What {
         id: KeyId,
         /// Hours that it still works.
         #[arg(long, default_value_t = 0, value_name = "HOURS")]
+        #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(OVERLAP_MAX_H)))]
         overlap_h: u32,
     },
 }
@@ -155,7 +155,7 @@ async fn carry_out(store: &Store, what: &What) -> Result<String, Refusal> {
             lines.collect::<Vec<_>>().join("\n")
         }
         What::ExpireKey { id, overlap_h } => {
-            let at = now + SignedDuration::from_hours((*overlap_h).into());
+            let at = now + holders::overlap(*overlap_h)?;
             if !store::expire_key(&mut tx, *id, at).await? {
                 return Err(Refusal::NotFound("key that still works"));
             }

@@ -1,6 +1,7 @@
 //! Configuration: defaults, then a file, then `HOMEWARD_*` in the environment.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,11 @@ use serde::Deserialize;
 
 /// The commented defaults, which are also the manual.
 pub const DEFAULTS: &str = include_str!("homeward.toml");
+
+/// Hours in a year.
+const YEAR_H: i64 = 8_760;
+/// More people than could ever be told of one case.
+const PEOPLE_MAX: i64 = 1_000_000_000;
 
 /// Everything that can be set. The fields are explained in [`DEFAULTS`].
 #[derive(Debug, Clone, Deserialize)]
@@ -126,15 +132,15 @@ pub enum ConfigError {
     /// A file or variable is missing, misspelt or of the wrong kind.
     #[error("configuration: {0}")]
     Read(#[from] Box<figment::Error>),
-    /// Values that do not go together.
+    /// A value out of range, or values that do not go together.
     #[error("configuration: {field} is {given}, but {rule}")]
     Rule {
         /// The setting.
         field: &'static str,
         /// What it is set to.
-        given: String,
+        given: i64,
         /// What would be accepted.
-        rule: &'static str,
+        rule: String,
     },
 }
 
@@ -170,68 +176,143 @@ impl Config {
     }
 
     fn check(self) -> Result<Self, ConfigError> {
-        let rule = |field, given: String, rule| Err(ConfigError::Rule { field, given, rule });
-        let dispatch = &self.dispatch;
-        if !(1..=500).contains(&dispatch.batch_people) {
-            return rule(
-                "dispatch.batch_people",
-                dispatch.batch_people.to_string(),
-                "a batch holds 1 to 500 people",
-            );
+        for (field, given, accepted) in self.ranges() {
+            if !accepted.contains(&given) {
+                let (least, most) = accepted.into_inner();
+                return Err(ConfigError::Rule {
+                    field,
+                    given,
+                    rule: format!("it must be {least} to {most}"),
+                });
+            }
         }
-        if dispatch.shard_people < i64::from(dispatch.batch_people) {
-            return rule(
-                "dispatch.shard_people",
-                dispatch.shard_people.to_string(),
-                "a shard holds at least one batch (dispatch.batch_people)",
-            );
-        }
-        if dispatch.workers == 0 {
-            return rule(
-                "dispatch.workers",
-                "0".into(),
-                "at least one worker is needed",
-            );
-        }
-        if dispatch.lane_lease_s < 2 {
-            return rule(
-                "dispatch.lane_lease_s",
-                dispatch.lane_lease_s.to_string(),
-                "a lease of less than 2 seconds is lost to a slow moment",
-            );
-        }
-        if dispatch.poll_ms == 0 {
-            return rule("dispatch.poll_ms", "0".into(), "it must be at least 1");
-        }
-        if dispatch.delivery_limit == 0 {
-            return rule(
-                "dispatch.delivery_limit",
-                "0".into(),
-                "it must be at least 1",
-            );
-        }
-        if self.cap.per_week < self.cap.per_day {
-            return rule(
-                "cap.per_week",
-                self.cap.per_week.to_string(),
-                "a week allows at least what a day does (cap.per_day)",
-            );
-        }
-        if self.cap.critical_per_week < self.cap.critical_per_day {
-            return rule(
-                "cap.critical_per_week",
-                self.cap.critical_per_week.to_string(),
-                "a week allows at least what a day does (cap.critical_per_day)",
-            );
-        }
-        if self.requests_per_s == 0 || self.requests_burst == 0 {
-            return rule(
-                "requests_per_s",
-                format!("{} (burst {})", self.requests_per_s, self.requests_burst),
-                "both must be at least 1",
-            );
+        for (field, given, other, least) in self.least() {
+            if given < least {
+                return Err(ConfigError::Rule {
+                    field,
+                    given,
+                    rule: format!("it must be at least {other}, which is {least}"),
+                });
+            }
         }
         Ok(self)
+    }
+
+    /// Every number with what is accepted.
+    fn ranges(&self) -> [(&'static str, i64, RangeInclusive<i64>); 23] {
+        let Self {
+            dispatch,
+            approval,
+            cap,
+            ..
+        } = self;
+        [
+            (
+                "shutdown_deadline_s",
+                whole(self.shutdown_deadline_s),
+                1..=3_600,
+            ),
+            ("requests_per_s", self.requests_per_s.into(), 1..=1_000_000),
+            ("requests_burst", self.requests_burst.into(), 1..=1_000_000),
+            (
+                "dispatch.batch_people",
+                dispatch.batch_people.into(),
+                1..=500,
+            ),
+            (
+                "dispatch.shard_people",
+                dispatch.shard_people,
+                1..=1_000_000,
+            ),
+            ("dispatch.workers", whole(dispatch.workers), 1..=256),
+            (
+                "dispatch.shard_lease_s",
+                dispatch.shard_lease_s.into(),
+                1..=3_600,
+            ),
+            // A lease of less than two seconds is lost to a slow moment.
+            (
+                "dispatch.lane_lease_s",
+                dispatch.lane_lease_s.into(),
+                2..=300,
+            ),
+            (
+                "dispatch.sweep_every_s",
+                dispatch.sweep_every_s.into(),
+                1..=86_400,
+            ),
+            (
+                "dispatch.issue_expires_h",
+                dispatch.issue_expires_h.into(),
+                1..=YEAR_H,
+            ),
+            (
+                "dispatch.recall_expires_h",
+                dispatch.recall_expires_h.into(),
+                1..=YEAR_H,
+            ),
+            ("dispatch.lead_min", dispatch.lead_min.into(), 0..=1_440),
+            ("dispatch.poll_ms", whole(dispatch.poll_ms), 1..=60_000),
+            (
+                "dispatch.delivery_limit",
+                dispatch.delivery_limit.into(),
+                1..=1_000,
+            ),
+            ("approval.recipients", approval.recipients, 0..=PEOPLE_MAX),
+            (
+                "approval.recipients_per_point",
+                approval.recipients_per_point,
+                0..=PEOPLE_MAX,
+            ),
+            (
+                "approval.self_verified_recipients",
+                approval.self_verified_recipients,
+                0..=PEOPLE_MAX,
+            ),
+            ("approval.updates", approval.updates, 0..=1_000),
+            ("cap.per_day", cap.per_day.into(), 0..=1_000),
+            ("cap.per_week", cap.per_week.into(), 0..=1_000),
+            (
+                "cap.critical_per_day",
+                cap.critical_per_day.into(),
+                0..=1_000,
+            ),
+            (
+                "cap.critical_per_week",
+                cap.critical_per_week.into(),
+                0..=1_000,
+            ),
+            (
+                "audience.stale_after_h",
+                self.audience.stale_after_h.into(),
+                1..=YEAR_H,
+            ),
+        ]
+    }
+
+    /// The numbers that must not be below another one, each with that one.
+    fn least(&self) -> [(&'static str, i64, &'static str, i64); 3] {
+        let Self { dispatch, cap, .. } = self;
+        [
+            (
+                "dispatch.shard_people",
+                dispatch.shard_people,
+                "dispatch.batch_people",
+                dispatch.batch_people.into(),
+            ),
+            (
+                "cap.per_week",
+                cap.per_week.into(),
+                "cap.per_day",
+                cap.per_day.into(),
+            ),
+            (
+                "cap.critical_per_week",
+                cap.critical_per_week.into(),
+                "cap.critical_per_day",
+                cap.critical_per_day.into(),
+            ),
+        ]
     }
 
     /// How long a stopping server may take.
@@ -239,6 +320,11 @@ impl Config {
     pub const fn shutdown_deadline(&self) -> Duration {
         Duration::from_secs(self.shutdown_deadline_s)
     }
+}
+
+/// A number as it is checked; what is beyond the range is beyond every range accepted.
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
 impl Dispatch {
@@ -311,5 +397,42 @@ mod tests {
         config.cap.per_week = 1;
         let error = config.check().unwrap_err().to_string();
         assert!(error.contains("cap.per_week is 1"), "{error}");
+    }
+    #[test]
+    fn numbers_out_of_range_are_named_with_what_is_accepted() {
+        let with = |text: &str| {
+            let config: Config = Figment::from(Toml::string(DEFAULTS))
+                .merge(Toml::string(text))
+                .extract()
+                .unwrap();
+            config.check().map(drop).map_err(|error| error.to_string())
+        };
+        for (text, wanted) in [
+            (
+                "dispatch.sweep_every_s = 0",
+                "is 0, but it must be 1 to 86400",
+            ),
+            ("dispatch.lane_lease_s = 1", "is 1, but it must be 2 to 300"),
+            ("dispatch.poll_ms = 60001", "poll_ms is 60001"),
+            ("dispatch.issue_expires_h = 4294967295", "1 to 8760"),
+            ("dispatch.workers = 0", "dispatch.workers is 0"),
+            ("shutdown_deadline_s = 9223372036854775807", "1 to 3600"),
+            ("audience.stale_after_h = -1", "stale_after_h is -1"),
+            ("approval.updates = -1", "0 to 1000"),
+            (
+                "dispatch.shard_people = 499",
+                "at least dispatch.batch_people, which is 500",
+            ),
+        ] {
+            let error = with(text).unwrap_err();
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
+        for text in [
+            "approval.self_verified_recipients = 0",
+            "dispatch.lead_min = 0",
+            "cap = { per_day = 0, per_week = 0 }",
+        ] {
+            assert_eq!(with(text), Ok(()), "{text}");
+        }
     }
 }

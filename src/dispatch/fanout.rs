@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Decision, Known, Room, blocks, decide, one_per_person};
 use super::{Dispatch, pause};
 use crate::alert::recipients;
-use crate::audience::eligibility::{Moment, WEEK};
+use crate::audience::eligibility::{Moment, WEEK, zone_or_utc};
 use crate::model::{
     App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
@@ -192,9 +191,7 @@ async fn where_last_seen(
 }
 
 fn moment(dispatch: &Dispatch, case: &Case, budget: CapBudget, now: jiff::Timestamp) -> Moment {
-    // The zone was checked when the case was filed; should the zone data have lost it since, the
-    // hours are those of UTC rather than none.
-    let time_zone = TimeZone::get(&case.time_zone).unwrap_or(TimeZone::UTC);
+    let time_zone = zone_or_utc(&case.time_zone);
     let config = &dispatch.config;
     Moment::new(
         now,

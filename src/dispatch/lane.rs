@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +19,11 @@ use uuid::Uuid;
 use super::recall::persons;
 use super::{Dispatch, pause};
 use crate::alert::compose;
-use crate::model::{App, AppId, BatchId};
+use crate::audience::eligibility::{LATE, is_quiet, zone_or_utc};
+use crate::model::{App, AppId, BatchId, Kind};
 use crate::queue::{Message, PublishError};
 use crate::store::sending::{Claimed, Order};
-use crate::store::{StoreError, holders, lanes, sending, told};
+use crate::store::{Session, StoreError, holders, lanes, sending, told};
 
 /// Batches looked at, claimed and published together.
 const WINDOW: i64 = 64;
@@ -253,7 +254,8 @@ impl Lane {
         } else {
             (Order::Best, WINDOW)
         };
-        let next = sending::next(&mut session, self.app, now, order, limit).await?;
+        let quiet = self.quiet_zones(&mut session, now).await?;
+        let next = sending::next(&mut session, self.app, now, order, limit, &quiet).await?;
         drop(session);
         let ids = match allowed(&next, &tenure.limiter) {
             Ok(ids) if ids.is_empty() => return Ok(Turn::Idle),
@@ -271,10 +273,33 @@ impl Lane {
         };
 
         let mut tx = self.dispatch.store.begin().await?;
-        let claimed =
-            sending::claim(&mut tx, self.app, self.owner, tenure.fence, &ids, now).await?;
+        let lane = (self.app, self.owner, tenure.fence);
+        let claimed = sending::claim(&mut tx, lane, &ids, &quiet, now).await?;
+        let mut late: Vec<_> = claimed
+            .iter()
+            .filter(|one| one.first && one.batch.kind == Kind::Issue)
+            .filter(|one| now.duration_since(one.made_at) > LATE)
+            .map(|one| (one.batch.alert, one.round))
+            .collect();
+        late.sort_unstable();
+        late.dedup();
+        for (alert, round) in late {
+            told::sent_late(&mut tx, alert, round, now).await?;
+        }
         tx.commit().await?;
         self.publish(tenure, claimed).await
+    }
+
+    /// The time zones of active cases in which it is night.
+    async fn quiet_zones(
+        &self,
+        session: &mut Session,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let hours = &self.dispatch.config.quiet_hours;
+        let mut zones = sending::active_zones(session).await?;
+        zones.retain(|zone| is_quiet(now, hours, &zone_or_utc(zone)));
+        Ok(zones)
     }
 
     /// Publishes what was claimed and records what became of it.
@@ -283,7 +308,7 @@ impl Lane {
             return Ok(Turn::Idle);
         }
         let mut outcome = Outcome::default();
-        for Claimed { batch, first } in claimed {
+        for Claimed { batch, first, .. } in claimed {
             let body = match compose::batch(&batch) {
                 Ok(body) => body.encode_to_vec(),
                 Err(error) => {
@@ -333,12 +358,16 @@ impl Lane {
         let (app, fence) = (self.app, tenure.fence);
         let mut tx = self.dispatch.store.begin().await?;
         let now = tx.now().await?;
+        let back = outcome.back_first.iter().chain(&outcome.back_again);
+        let back: Vec<Uuid> = back.map(|id| id.0).collect();
+        sending::share_cases(&mut tx, &back).await?;
         sending::sent(&mut tx, app, fence, &outcome.sent, now).await?;
-        let never_sent = sending::give_back(&mut tx, app, fence, &outcome.back_first, true).await?;
-        for (alert, recipients) in never_sent {
-            told::take_off(&mut tx, alert, persons(&[recipients])).await?;
-        }
         sending::give_back(&mut tx, app, fence, &outcome.back_again, false).await?;
+        let never_sent = sending::give_back(&mut tx, app, fence, &outcome.back_first, true).await?;
+        let people = never_sent
+            .into_iter()
+            .flat_map(|(alert, recipients)| persons(alert, &[recipients]));
+        told::take_off(&mut tx, people).await?;
         for (id, reason) in &outcome.unreadable {
             tracing::error!(batch.id = %id, reason, "a stored batch cannot be read");
             sending::dead(&mut tx, app, *id, reason, now).await?;
@@ -408,8 +437,6 @@ fn signed(duration: Duration) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]

@@ -19,7 +19,7 @@ use crate::queue::AppQueue;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
-pub use recall::{Recalled, recall, update, write_revision};
+pub use recall::{Recalled, recall, renew, update, write_revision};
 pub use release::{Cost, cost_of_wave};
 
 /// Wake-ups inside one process. They are hints only: whoever waits also looks by itself.

@@ -35,7 +35,7 @@ pub async fn recall(
     plans::withdraw_waves(tx, alert.id).await?;
     rounds::withdraw_shards(tx, alert.id).await?;
     let withdrawn = batches::withdraw(tx, alert.id, now).await?;
-    told::take_off(tx, alert.id, persons(&withdrawn.unsent)).await?;
+    told::take_off(tx, persons(alert.id, &withdrawn.unsent)).await?;
     let expires_at = now + config.dispatch.recall_life();
     let revision = alert.revision + 1;
     write_revision(tx, case, alert.id, revision, Kind::Recall, now, expires_at).await?;
@@ -46,8 +46,8 @@ pub async fn recall(
     })
 }
 
-/// Sends a new revision to everybody who was told; those told from here on get it at once. The case
-/// must be locked. Gives the number of update batches.
+/// Sends a new revision to everybody who was told; everybody else is told by it from here on. The
+/// case must be locked. Gives the number of update batches.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -58,12 +58,36 @@ pub async fn update(
     alert: &AlertRecord,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
+    let (revision, expires_at) = renew(tx, config, case, alert, now).await?;
+    batches::copy_as_update(tx, alert.id, revision, now, expires_at).await
+}
+
+/// Writes a new revision, for those who are told from here on. Issues that wait would still say what
+/// no longer holds, so they are withdrawn, and their people told by a sweep at once. Gives the
+/// revision and when its issues expire.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn renew(
+    tx: &mut Tx,
+    config: &Config,
+    case: &Case,
+    alert: &AlertRecord,
+    now: Timestamp,
+) -> Result<(i64, Timestamp), StoreError> {
     let expires_at = alert
         .expires_at
         .unwrap_or(now + config.dispatch.issue_life());
     let revision = alert.revision + 1;
     write_revision(tx, case, alert.id, revision, Kind::Update, now, expires_at).await?;
-    batches::copy_as_update(tx, alert.id, revision, now, expires_at).await
+    alerts::set_urgency(tx, alert.id, case.urgency).await?;
+    rounds::set_urgency(tx, alert.id, case.urgency).await?;
+    let withdrawn = batches::withdraw_unsent(tx, alert.id, now).await?;
+    told::take_off(tx, persons(alert.id, &withdrawn.unsent)).await?;
+    if alert.rounds > 0 {
+        alerts::sweep_at(tx, alert.id, Some(now)).await?;
+    }
+    Ok((revision, expires_at))
 }
 
 /// Writes what people read in a new revision of an alert.
@@ -94,11 +118,12 @@ pub async fn write_revision(
     alerts::add_revision(tx, alert, number, kind, &content, now).await
 }
 
-/// The person numbers in recipients (protobuf); what cannot be read names nobody.
-pub(super) fn persons(batches: &[Vec<u8>]) -> Vec<PersonNumber> {
+/// The person numbers in recipients (protobuf) of an alert; what cannot be read names nobody.
+pub(super) fn persons(alert: AlertId, batches: &[Vec<u8>]) -> Vec<(AlertId, PersonNumber)> {
     batches
         .iter()
         .filter_map(|bytes| recipients::decode(bytes).ok())
         .flat_map(|recipients| recipients.persons)
+        .map(|person| (alert, person))
         .collect()
 }

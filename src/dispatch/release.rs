@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,9 @@ use crate::model::{Actor, AlertId, AlertRecord, CaseId, CaseState, Cell, WaveSta
 use crate::store::plans::{self, Wave};
 use crate::store::rounds::{self, NewRound, RoundKind};
 use crate::store::{StoreError, Tx, alerts, cases, subscribers, timeline};
+
+/// How long a sweep waits for fan-out that is still going on.
+const SWEEP_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// Releases whatever is due, until shutdown.
 pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
@@ -182,7 +186,7 @@ async fn release_sweep(
     let next_sweep_at = now + dispatch.config.dispatch.sweep_every();
     // A sweep that is not done yet covers the same people: never two at a time.
     if rounds::undone(&mut tx, alert.id).await? > 0 {
-        alerts::sweep_at(&mut tx, alert.id, Some(next_sweep_at)).await?;
+        alerts::sweep_at(&mut tx, alert.id, Some(now + SWEEP_AGAIN)).await?;
         return tx.commit().await;
     }
     let waves = plans::waves(&mut tx, alert.id).await?;

@@ -42,6 +42,7 @@ async fn once(dispatch: &Dispatch) -> Result<(), StoreError> {
     let mut tx = dispatch.store.begin().await?;
     let now = tx.now().await?;
     idempotency::forget(&mut tx, now - IDEMPOTENCY_LIFE).await?;
+    retention::erase_tests(&mut tx, now).await?;
     retention::forget_told(&mut tx, now - TOLD_LIFE).await?;
     subscribers::purge_deleted(&mut tx, now - DELETED_LIFE).await?;
     tx.commit().await
@@ -57,7 +58,7 @@ async fn expire(dispatch: &Dispatch) -> Result<(), StoreError> {
         let mut tx = dispatch.store.begin().await?;
         cases::share(&mut tx, case).await?;
         let expired = batches::expire(&mut tx, alert, now).await?;
-        told::take_off(&mut tx, alert, persons(&expired.unsent)).await?;
+        told::take_off(&mut tx, persons(alert, &expired.unsent)).await?;
         let detail = json!({ "batches": expired.batches, "never_sent": expired.unsent.len() });
         timeline::note(
             &mut tx,

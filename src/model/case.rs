@@ -230,6 +230,8 @@ pub struct Case {
     pub updates: i64,
     /// Since when it is paused.
     pub paused_at: Option<Timestamp>,
+    /// Whether an operator paused it: then only an operator lets it go on.
+    pub paused_by_operator: bool,
     /// When it was closed.
     pub closed_at: Option<Timestamp>,
     /// How it ended.

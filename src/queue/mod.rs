@@ -30,7 +30,7 @@ pub enum PublishError {
     Full,
 }
 
-/// A message in a reader's hands. Dropped without a word it goes back to the head of the queue.
+/// A message in a reader's hands. Dropped without a word it goes back to where it was taken from.
 pub struct Delivery {
     /// The message.
     pub message: Message,
@@ -43,12 +43,13 @@ enum Settle {
 }
 
 impl Delivery {
-    /// The app has it; it leaves the queue.
+    /// The app has it, or what became of it is recorded; it leaves the queue.
     pub fn ack(self) {
         (self.settle)(Settle::Ack);
     }
 
-    /// The app cannot take it now: it comes again, as often as the delivery limit allows.
+    /// The app cannot take it now: it comes again after a while, longer each time, as often as the
+    /// delivery limit allows.
     pub fn reject(self) {
         (self.settle)(Settle::Reject);
     }
@@ -58,8 +59,9 @@ impl Delivery {
 pub enum Next {
     /// A message.
     Delivery(Delivery),
-    /// A message that was rejected too often and has left the queue.
-    Dead(BatchId),
+    /// A message that was rejected too often. It is not for the app: it leaves the queue with
+    /// [`Delivery::ack`] once it is recorded, and otherwise is handed out here again.
+    Dead(Delivery),
 }
 
 /// The queues of all apps.

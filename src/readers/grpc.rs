@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use jiff::Timestamp;
 use prost::Message as _;
+use secrecy::SecretString;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -16,11 +19,13 @@ use crate::alert::compose;
 use crate::alert::proto::v1::alerts_server::Alerts;
 use crate::alert::proto::v1::consume_request::Message as Said;
 use crate::alert::proto::v1::{AlertBatch, ConsumeRequest, WatchRequest};
+use crate::audience::eligibility::{is_quiet, zone_or_utc};
 use crate::dispatch::Dispatch;
 use crate::keys::{self, RateLimits};
 use crate::model::{AppId, BatchId, Holder};
 use crate::queue::{Delivery, Next};
-use crate::store::{Cause, StoreError, backlog, sending};
+use crate::store::sending::HandOn;
+use crate::store::{Cause, Store, StoreError, backlog, sending};
 
 /// Unacknowledged batches of a stream that does not say how many it can take.
 const IN_FLIGHT: u32 = 16;
@@ -28,6 +33,10 @@ const IN_FLIGHT: u32 = 16;
 const IN_FLIGHT_MAX: u32 = 1_000;
 /// How often a record is tried again when another transaction was in its way.
 const TRIES: u32 = 5;
+/// How often an open stream's key is looked up again: a withdrawn key ends it at most so long after.
+const KEY_CHECK_EVERY: Duration = Duration::from_mins(1);
+/// How long a stream may take to say hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves `homeward.v1.Alerts`.
 pub struct AlertsService {
@@ -53,8 +62,8 @@ impl AlertsService {
         }
     }
 
-    /// The app whose key the call carries.
-    async fn app<T>(&self, request: &Request<T>) -> Result<(AppId, String), Status> {
+    /// The app whose key the call carries, its name and the key.
+    async fn app<T>(&self, request: &Request<T>) -> Result<(AppKey, String), Status> {
         let key = request
             .metadata()
             .get("authorization")
@@ -68,12 +77,12 @@ impl AlertsService {
         let caller = keys::caller(&self.dispatch.store, &key)
             .await
             .map_err(|error| unavailable(&error))?
-            .ok_or_else(|| Status::unauthenticated("the key is unknown or no longer good"))?;
+            .ok_or_else(no_longer_good)?;
         self.limits.check(caller.key).map_err(|wait| {
             Status::resource_exhausted(format!("too many calls, wait {} ms", wait.as_millis()))
         })?;
         match caller.holder {
-            Holder::App(id, name) => Ok((id, name)),
+            Holder::App(app, name) => Ok((AppKey { app, secret: key }, name)),
             _ => Err(Status::permission_denied("this takes an app's key")),
         }
     }
@@ -88,9 +97,10 @@ impl Alerts for AlertsService {
         &self,
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Batches>, Status> {
-        let (app, name) = self.app(&request).await?;
+        let (key, name) = self.app(&request).await?;
         let mut said = request.into_inner();
-        let max_in_flight = match said.message().await?.and_then(|first| first.message) {
+        let first = in_time(said.message()).await?;
+        let max_in_flight = match first.and_then(|first| first.message) {
             Some(Said::Hello(hello)) if hello.max_in_flight == 0 => IN_FLIGHT,
             Some(Said::Hello(hello)) if hello.max_in_flight <= IN_FLIGHT_MAX => hello.max_in_flight,
             Some(Said::Hello(_)) => {
@@ -103,18 +113,18 @@ impl Alerts for AlertsService {
         let (out, batches) = mpsc::channel(max_in_flight as usize);
         let consumer = Consumer {
             dispatch: self.dispatch.clone(),
-            app,
+            app: key.app,
             name,
             out,
             held: HashMap::new(),
             max_in_flight: max_in_flight as usize,
         };
-        tokio::spawn(consumer.run(said, self.shutdown.clone()));
+        tokio::spawn(consumer.run(key, said, self.shutdown.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(batches))))
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Batches>, Status> {
-        let (app, _) = self.app(&request).await?;
+        let (key, _) = self.app(&request).await?;
         let since = self
             .dispatch
             .store
@@ -124,13 +134,57 @@ impl Alerts for AlertsService {
         let (out, batches) = mpsc::channel(16);
         tokio::spawn(watch(
             self.dispatch.clone(),
-            app,
+            key,
             since,
             out,
             self.shutdown.clone(),
         ));
         Ok(Response::new(Box::pin(ReceiverStream::new(batches))))
     }
+}
+
+/// What a stream was opened with.
+struct AppKey {
+    app: AppId,
+    secret: SecretString,
+}
+
+impl AppKey {
+    /// Ticks when the key is to be looked up again.
+    fn checks() -> Interval {
+        tokio::time::interval_at(Instant::now() + KEY_CHECK_EVERY, KEY_CHECK_EVERY)
+    }
+
+    /// Looks whether the key is still the app's. A database that does not answer ends no stream: nothing
+    /// is handed on without it either.
+    async fn check(&self, store: &Store) -> Result<(), Status> {
+        match keys::caller(store, &self.secret).await {
+            Ok(Some(caller)) if matches!(caller.holder, Holder::App(id, _) if id == self.app) => {
+                Ok(())
+            }
+            Ok(_) => Err(no_longer_good()),
+            Err(error) => {
+                tracing::warn!(error = %error, "a stream's key cannot be looked up again");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn no_longer_good() -> Status {
+    Status::unauthenticated("the key is unknown or no longer good")
+}
+
+/// A stream's first message, if it comes in time.
+async fn in_time<T>(first: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(HELLO_WITHIN, first)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!(
+                "hello is expected within {} s",
+                HELLO_WITHIN.as_secs()
+            )))
+        })
 }
 
 /// One app's open stream.
@@ -145,16 +199,20 @@ struct Consumer {
 }
 
 impl Consumer {
-    async fn run(mut self, mut said: Streaming<ConsumeRequest>, shutdown: CancellationToken) {
+    async fn run(
+        mut self,
+        key: AppKey,
+        mut said: Streaming<ConsumeRequest>,
+        shutdown: CancellationToken,
+    ) {
         let queue = Arc::clone(&self.dispatch.queue);
+        let mut checks = AppKey::checks();
         loop {
             let room = self.held.len() < self.max_in_flight;
             let done = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {
-                    let _ = self.out.send(Err(Status::unavailable("the server is stopping"))).await;
-                    return;
-                }
+                () = shutdown.cancelled() => Err(Status::unavailable("the server is stopping")),
+                _ = checks.tick() => key.check(&self.dispatch.store).await,
                 said = said.message() => match said {
                     Ok(Some(said)) => self.heard(said).await,
                     Ok(None) | Err(_) => return,
@@ -163,6 +221,8 @@ impl Consumer {
                 next = queue.next(self.app), if room => self.hand_on(next).await,
             };
             if let Err(status) = done {
+                // Back into the queue first: an app that does not read would keep them.
+                self.held.clear();
                 let _ = self.out.send(Err(status)).await;
                 return;
             }
@@ -173,25 +233,16 @@ impl Consumer {
     async fn hand_on(&mut self, next: Next) -> Result<(), Status> {
         let delivery = match next {
             Next::Delivery(delivery) => delivery,
-            Next::Dead(id) => return self.bury(id).await,
+            Next::Dead(delivery) => return self.bury(delivery).await,
         };
         let id = delivery.message.id;
-        let may = {
-            let mut session = self
-                .dispatch
-                .store
-                .read()
-                .await
-                .map_err(|e| unavailable(&e))?;
-            let now = session.now().await.map_err(|e| unavailable(&e))?;
-            now < delivery.message.expires_at
-                && sending::may_hand_on(&mut session, self.app, id)
-                    .await
-                    .map_err(|e| unavailable(&e))?
-        };
-        if !may {
+        let fate = self
+            .fate_now(id)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        if let Some(fate) = fate {
             self.dispatch.metrics.batches_held_back.inc();
-            self.record(id, Fate::HeldBack).await?;
+            self.record(id, fate).await?;
             delivery.ack();
             return Ok(());
         }
@@ -202,6 +253,22 @@ impl Consumer {
             .send(Ok(batch))
             .await
             .map_err(|_| Status::cancelled("the app went away"))
+    }
+
+    /// What becomes of a batch that is not to be handed on now.
+    async fn fate_now(&self, id: BatchId) -> Result<Option<Fate>, StoreError> {
+        let mut session = self.dispatch.store.read().await?;
+        let now = session.now().await?;
+        let hours = &self.dispatch.config.quiet_hours;
+        Ok(
+            match sending::may_hand_on(&mut session, self.app, id, now).await? {
+                HandOn::Yes => None,
+                HandOn::ByDay(zone) => {
+                    is_quiet(now, hours, &zone_or_utc(&zone)).then_some(Fate::PutOff)
+                }
+                HandOn::No => Some(Fate::HeldBack),
+            },
+        )
     }
 
     async fn heard(&mut self, said: ConsumeRequest) -> Result<(), Status> {
@@ -232,8 +299,10 @@ impl Consumer {
     }
 
     /// Keeps a batch that the app refused too often as a dead letter.
-    async fn bury(&self, id: BatchId) -> Result<(), Status> {
+    async fn bury(&self, delivery: Delivery) -> Result<(), Status> {
+        let id = delivery.message.id;
         self.record(id, Fate::Dead).await?;
+        delivery.ack();
         self.dispatch.metrics.dead();
         tracing::error!(app.id = self.app.0, batch.id = %id, "batch refused too often, now a dead letter");
         Ok(())
@@ -256,6 +325,7 @@ impl Consumer {
         match fate {
             Fate::Taken => drop(sending::taken(&mut tx, self.app, &[id], now).await?),
             Fate::HeldBack => sending::hold_back(&mut tx, self.app, id, now).await?,
+            Fate::PutOff => sending::put_off(&mut tx, self.app, id).await?,
             Fate::Dead => {
                 let limit = self.dispatch.config.dispatch.delivery_limit;
                 let reason = format!("refused by the app {limit} times");
@@ -266,13 +336,15 @@ impl Consumer {
     }
 }
 
-/// What became of a batch in the app's hands.
+/// What became of a batch in the reader's hands.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     /// The app has it.
     Taken,
     /// Held back, because its alert was recalled or its time is over.
     HeldBack,
+    /// Waits until the night is over.
+    PutOff,
     /// Refused too often.
     Dead,
 }
@@ -280,15 +352,16 @@ enum Fate {
 /// Shows what an app is sent, as it is sent, from a moment on.
 async fn watch(
     dispatch: Dispatch,
-    app: AppId,
+    key: AppKey,
     mut since: Timestamp,
     out: mpsc::Sender<Result<AlertBatch, Status>>,
     shutdown: CancellationToken,
 ) {
     let mut wake = dispatch.wake.batches_listener();
+    let mut checks = AppKey::checks();
     loop {
         let sent = match dispatch.store.read().await {
-            Ok(mut session) => backlog::sent_since(&mut session, app, since).await,
+            Ok(mut session) => backlog::sent_since(&mut session, key.app, since).await,
             Err(error) => Err(error),
         };
         match sent {
@@ -311,6 +384,12 @@ async fn watch(
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = out.closed() => return,
+            _ = checks.tick() => {
+                if let Err(status) = key.check(&dispatch.store).await {
+                    let _ = out.send(Err(status)).await;
+                    return;
+                }
+            }
             _ = wake.changed() => {}
             () = tokio::time::sleep(dispatch.config.dispatch.poll()) => {}
         }

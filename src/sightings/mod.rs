@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::cases::intake::{NAME_MAX, PHONE_MAX, REFERENCE_MAX};
 use crate::cases::{FieldProblem, Refusal, visible};
 use crate::model::{
-    AlertId, Caller, Case, CaseId, Contact, Datum, Holder, Sighting, SightingId, SightingReport,
-    SightingSource, SightingState,
+    AlertId, AppId, Caller, Case, CaseId, Contact, Datum, Holder, Sighting, SightingId,
+    SightingReport, SightingSource, SightingState,
 };
-use crate::store::{Session, Tx, alerts, cases, sightings, timeline};
+use crate::store::{Session, Tx, alerts, backlog, cases, sightings, timeline};
 
 /// Longest text of a sighting, in characters.
 const TEXT_MAX: usize = 2_000;
@@ -82,21 +83,16 @@ pub async fn report(
     Ok(sighting)
 }
 
-/// The case a sighting is about. Apps know it by the alert they were sent.
-async fn reported_case(
-    session: &mut Session,
-    caller: &Caller,
-    id: CaseId,
-) -> Result<Case, Refusal> {
-    let case = if let Holder::App(..) = caller.holder {
-        match alerts::get(session, AlertId(id.0)).await? {
-            Some(alert) => cases::get(session, alert.case).await?,
-            None => None,
-        }
-        .ok_or(Refusal::NotFound("alert"))?
+/// The case a sighting is about, which cannot be erased until this transaction ends. Apps know it by
+/// the alert they were sent.
+async fn reported_case(tx: &mut Tx, caller: &Caller, id: CaseId) -> Result<Case, Refusal> {
+    let (id, what) = if let Holder::App(app, _) = caller.holder {
+        (told_case(tx, app, AlertId(id.0)).await?, "alert")
     } else {
-        visible(session, caller, id).await?
+        (visible(tx, caller, id).await?.id, "case")
     };
+    let case = cases::share(tx, id).await?;
+    let case = case.ok_or(Refusal::NotFound(what))?;
     if case.erased_at.is_some() {
         return Err(Refusal::Conflict(
             "the case is over and its personal data are erased".into(),
@@ -105,13 +101,45 @@ async fn reported_case(
     Ok(case)
 }
 
+/// The case of an alert, if this app was sent it: ids of others are not for trying out.
+async fn told_case(session: &mut Session, app: AppId, alert: AlertId) -> Result<CaseId, Refusal> {
+    let sent = backlog::was_sent(session, app, alert).await?;
+    let record = alerts::get(session, alert).await?.filter(|_| sent);
+    Ok(record.ok_or(Refusal::NotFound("alert"))?.case)
+}
+
+/// The texts that are too long.
+fn too_long(filing: &SightingFiling) -> Vec<FieldProblem> {
+    let contact = filing.contact.as_ref();
+    [
+        ("text", filing.text.as_deref(), TEXT_MAX),
+        ("contact.name", contact.map(|c| c.name.as_str()), NAME_MAX),
+        (
+            "contact.phone",
+            contact.map(|c| c.phone.as_str()),
+            PHONE_MAX,
+        ),
+        (
+            "contact.relation",
+            contact.and_then(|c| c.relation.as_deref()),
+            REFERENCE_MAX,
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, text, max)| text.is_some_and(|text| text.chars().count() > *max))
+    .map(|(field, _, max)| {
+        FieldProblem::new(field, "is too long", format!("at most {max} characters"))
+    })
+    .collect()
+}
+
 fn check(
     filing: SightingFiling,
     caller: &Caller,
     case: &Case,
     now: Timestamp,
 ) -> Result<Sighting, Vec<FieldProblem>> {
-    let mut problems = Vec::new();
+    let mut problems = too_long(&filing);
     let mut refuse = |field: &str, problem: String, accepted: &str| {
         problems.push(FieldProblem::new(field, problem, accepted));
     };
@@ -139,13 +167,6 @@ fn check(
             "lies before the person was last seen".into(),
             "a time after that; to correct the last known position, change the case",
         );
-    }
-    if filing
-        .text
-        .as_ref()
-        .is_some_and(|text| text.chars().count() > TEXT_MAX)
-    {
-        refuse("text", "is too long".into(), "at most 2000 characters");
     }
     let source = match (&caller.holder, filing.source) {
         (Holder::App(..), None | Some(SightingSource::App)) => SightingSource::App,
@@ -263,4 +284,35 @@ pub async fn decide(
     let actor = caller.holder.actor();
     timeline::note(tx, sighting.case, now, &actor, "sighting_decided", &detail).await?;
     Ok(sighting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_contacts_have_an_end() {
+        let filing = |more: usize| SightingFiling {
+            lat: 0.0,
+            lon: 0.0,
+            datum: Datum::default(),
+            accuracy_m: 10.0,
+            seen_at: Timestamp::UNIX_EPOCH,
+            source: None,
+            credibility: None,
+            text: Some("x".repeat(TEXT_MAX + more)),
+            contact: Some(Contact {
+                name: "\u{e9}".repeat(NAME_MAX + more),
+                phone: "1".repeat(PHONE_MAX + more),
+                relation: Some("x".repeat(REFERENCE_MAX + more)),
+            }),
+        };
+        assert!(too_long(&filing(0)).is_empty());
+        let problems = too_long(&filing(1));
+        let fields: Vec<_> = problems.iter().map(|p| p.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["text", "contact.name", "contact.phone", "contact.relation"]
+        );
+    }
 }

@@ -26,6 +26,10 @@ statements! {
         "SELECT id, state, kind, sent_at, settled_at FROM batches
          WHERE app_id = $1 AND sending_at IS NOT NULL ORDER BY sending_at DESC LIMIT 1"
     }
+    SELECT_ONE_SENT {
+        "SELECT id FROM batches
+         WHERE alert_id = $2 AND app_id = $1 AND sending_at IS NOT NULL LIMIT 1"
+    }
     SELECT_SENT_SINCE {
         "SELECT b.id, b.app_id, b.alert_id, b.revision, b.kind, b.people, b.recipients, b.expires_at,
                 r.content, o.area, b.sending_at FROM batches b
@@ -136,7 +140,12 @@ pub async fn dead_letters(
     app: Option<AppId>,
     limit: i64,
 ) -> Result<Vec<DeadLetter>, StoreError> {
-    let rows = session.query(&SELECT_DEAD).bind(app).bind(limit).fetch_all().await?;
+    let rows = session
+        .query(&SELECT_DEAD)
+        .bind(app)
+        .bind(limit)
+        .fetch_all()
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(DeadLetter {
@@ -161,11 +170,38 @@ pub async fn last_of_app(
     session: &mut Session,
     app: AppId,
 ) -> Result<Option<(BatchId, BatchState, Kind, Option<Timestamp>)>, StoreError> {
-    let row = session.query(&SELECT_LAST_OF_APP).bind(app).fetch_optional().await?;
+    let row = session
+        .query(&SELECT_LAST_OF_APP)
+        .bind(app)
+        .fetch_optional()
+        .await?;
     row.map(|row| {
-        Ok((row.get("id")?, row.named("state")?, row.named("kind")?, row.time_or_none("sent_at")?))
+        Ok((
+            row.get("id")?,
+            row.named("state")?,
+            row.named("kind")?,
+            row.time_or_none("sent_at")?,
+        ))
     })
     .transpose()
+}
+
+/// Whether an app was, or may have been, sent a batch of an alert.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn was_sent(
+    session: &mut Session,
+    app: AppId,
+    alert: AlertId,
+) -> Result<bool, StoreError> {
+    let row = session
+        .query(&SELECT_ONE_SENT)
+        .bind(app)
+        .bind(alert)
+        .fetch_optional()
+        .await?;
+    Ok(row.is_some())
 }
 
 /// What an app was sent after a moment, in order, with the moment of each.
@@ -183,5 +219,7 @@ pub async fn sent_since(
         .bind(since.as_millisecond())
         .fetch_all()
         .await?;
-    rows.iter().map(|row| Ok((row.time("sending_at")?, to_batch(row)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.time("sending_at")?, to_batch(row)?)))
+        .collect()
 }

@@ -49,6 +49,11 @@ statements! {
          WHERE alert_id = $1 AND state = 'pending' AND kind IN ('issue', 'update')
          RETURNING kind, sending_at, recipients"
     }
+    WITHDRAW_UNSENT {
+        "UPDATE batches SET state = 'withdrawn', reason = 'renewed', settled_at = $2
+         WHERE alert_id = $1 AND state = 'pending' AND kind = 'issue' AND sending_at IS NULL
+         RETURNING kind, sending_at, recipients"
+    }
     SELECT_EXPIRED_ALERTS {
         "SELECT DISTINCT a.id AS alert_id, a.case_id FROM batches b JOIN alerts a ON a.id = b.alert_id
          WHERE b.expires_at <= $1 AND b.state IN ('pending', 'sending', 'sent') AND b.kind <> 'test'
@@ -189,6 +194,25 @@ pub async fn withdraw(
 ) -> Result<Withdrawn, StoreError> {
     let rows = tx
         .query(&WITHDRAW_PENDING)
+        .bind(alert)
+        .bind(now.as_millisecond())
+        .fetch_all()
+        .await?;
+    to_withdrawn(&rows)
+}
+
+/// Withdraws the issues of an alert that surely were not sent. The caller takes their people off the
+/// told-list.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn withdraw_unsent(
+    tx: &mut Tx,
+    alert: AlertId,
+    now: Timestamp,
+) -> Result<Withdrawn, StoreError> {
+    let rows = tx
+        .query(&WITHDRAW_UNSENT)
         .bind(alert)
         .bind(now.as_millisecond())
         .fetch_all()

@@ -9,8 +9,8 @@ use crate::model::{AgencyId, Case, CaseId, CaseState};
 statements! {
     INSERT_CASE {
         "INSERT INTO cases (id, agency_id, state, version, urgency, exercise, time_zone, profile,
-             report, last_seen_at, submitted_at, updates)
-         VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, 0)"
+             report, last_seen_at, submitted_at, updates, paused_by_operator)
+         VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, 0, FALSE)"
     }
     SELECT_CASE {
         "SELECT * FROM cases WHERE id = $1"
@@ -19,9 +19,13 @@ statements! {
         postgres: "SELECT * FROM cases WHERE id = $1 FOR UPDATE"
         sqlite: "SELECT * FROM cases WHERE id = $1"
     }
-    SHARE_CASE {
-        postgres: "SELECT * FROM cases WHERE id = $1 FOR SHARE"
-        sqlite: "SELECT * FROM cases WHERE id = $1"
+    QUEUE_ALONE {
+        postgres: "SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))"
+        sqlite: "SELECT $1 AS id"
+    }
+    QUEUE_SHARED {
+        postgres: "SELECT pg_advisory_xact_lock_shared(hashtextextended($1::uuid::text, 0))"
+        sqlite: "SELECT $1 AS id"
     }
     SELECT_PAGE {
         "SELECT * FROM cases
@@ -32,13 +36,14 @@ statements! {
     SELECT_NEAR_IN_TIME {
         "SELECT * FROM cases
          WHERE last_seen_at BETWEEN $1 AND $2 AND id <> $3 AND report IS NOT NULL
-           AND state IN ('submitted', 'active', 'paused')
+           AND (state IN ('submitted', 'active', 'paused')
+                OR (verification IS NOT NULL AND verified_by IS NULL))
          ORDER BY id DESC LIMIT 500"
     }
     UPDATE_CASE {
         "UPDATE cases SET state = $2, version = version + 1, urgency = $3, report = $4, proposal = $5,
              verification = $6, verified_by = $7, verified_at = $8, ceiling = $9, budget = $10,
-             updates = $11, paused_at = $12, closed_at = $13, outcome = $14, attribution = $15,
+             updates = $11, paused_at = $12, paused_by_operator = $19, closed_at = $13, outcome = $14, attribution = $15,
              found_km = $16, found_after_s = $17, erase_at = $18
          WHERE id = $1"
     }
@@ -100,9 +105,13 @@ pub async fn get(session: &mut Session, id: CaseId) -> Result<Option<Case>, Stor
 
 /// One case, which nobody else can change or fan out until this transaction ends.
 ///
+/// Row locks alone would let those who share the case overlap for ever while this waits; the advisory
+/// lock is a queue, first come first served.
+///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn lock(tx: &mut Tx, id: CaseId) -> Result<Option<Case>, StoreError> {
+    tx.query(&QUEUE_ALONE).bind(id).execute().await?;
     tx.query(&LOCK_CASE).bind(id).fetch_optional().await?.as_ref().map(to_case).transpose()
 }
 
@@ -111,7 +120,16 @@ pub async fn lock(tx: &mut Tx, id: CaseId) -> Result<Option<Case>, StoreError> {
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn share(tx: &mut Tx, id: CaseId) -> Result<Option<Case>, StoreError> {
-    tx.query(&SHARE_CASE).bind(id).fetch_optional().await?.as_ref().map(to_case).transpose()
+    tx.query(&QUEUE_SHARED).bind(id).execute().await?;
+    get(tx, id).await
+}
+
+/// Lets an agency's filings go one after the other, so that each sees the one before.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn queue_filings(tx: &mut Tx, agency: AgencyId) -> Result<(), StoreError> {
+    tx.query(&QUEUE_ALONE).bind(agency).execute().await.map(drop)
 }
 
 /// A page of cases, newest first, from before `before`; of one agency and in one state if given.
@@ -136,7 +154,8 @@ pub async fn page(
     rows.iter().map(to_case).collect()
 }
 
-/// Open cases last seen between two moments: those a new one could be about, too.
+/// Cases last seen between two moments that a new one could be about, too: those that are open, and
+/// those that verified themselves, closed or not.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -181,6 +200,7 @@ pub async fn change(tx: &mut Tx, case: &mut Case) -> Result<(), StoreError> {
         .bind(case.found_km)
         .bind(case.found_after_s)
         .bind(ms(case.erase_at))
+        .bind(case.paused_by_operator)
         .execute()
         .await?;
     case.version += 1;
@@ -250,6 +270,7 @@ fn to_case(row: &Row) -> Result<Case, StoreError> {
         budget: row.get("budget")?,
         updates: row.get("updates")?,
         paused_at: row.time_or_none("paused_at")?,
+        paused_by_operator: row.get("paused_by_operator")?,
         closed_at: row.time_or_none("closed_at")?,
         outcome: row.named_or_none("outcome")?,
         attribution: row.json_or_none("attribution")?,

@@ -9,7 +9,8 @@ use crate::model::{AlertId, AppId, BatchId, ReceiptKind};
 statements! {
     PUT_RECEIPT {
         "INSERT INTO receipts (batch_id, kind, people, last_at)
-         SELECT id, $3, $4, $5 FROM batches WHERE id = $2 AND app_id = $1
+         SELECT id, $3, CASE WHEN $4 > people THEN people ELSE $4 END, $5 FROM batches
+         WHERE id = $2 AND app_id = $1
          ON CONFLICT (batch_id, kind) DO UPDATE SET
              people = CASE WHEN receipts.people > excluded.people
                       THEN receipts.people ELSE excluded.people END,
@@ -22,8 +23,8 @@ statements! {
     }
 }
 
-/// Keeps what an app reports of a batch: how many people so far, so that a repeated receipt changes
-/// nothing. `false` if the app has no such batch.
+/// Keeps what an app reports of a batch: how many people so far (at most the batch's), so that a
+/// repeated receipt changes nothing. `false` if the app has no such batch.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -56,5 +57,7 @@ pub async fn sums(
     alert: AlertId,
 ) -> Result<Vec<(ReceiptKind, i64)>, StoreError> {
     let rows = session.query(&SELECT_SUMS).bind(alert).fetch_all().await?;
-    rows.iter().map(|row| Ok((row.named("kind")?, row.get("people")?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.named("kind")?, row.get("people")?)))
+        .collect()
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::sql::{Row, Values, statements, to_json};
 use super::{Session, StoreError, Tx};
 use crate::model::{
-    AlertId, AlertRecord, AppId, CaseId, CellRange, Reason, ShardId,
+    AlertId, AlertRecord, AppId, CaseId, CellRange, Reason, ShardId, Urgency,
 };
 
 statements! {
@@ -50,6 +50,9 @@ statements! {
     }
     HAND_BACK {
         "UPDATE shards SET lease_until = $3 WHERE id = $1 AND attempt = $2 AND state = 'pending'"
+    }
+    SET_URGENCY {
+        "UPDATE shards SET urgency = $2 WHERE alert_id = $1 AND state = 'pending'"
     }
     WITHDRAW_SHARDS {
         "UPDATE shards SET state = 'withdrawn' WHERE alert_id = $1 AND state = 'pending'"
@@ -251,6 +254,14 @@ pub async fn hand_back(
         .execute()
         .await
         .map(drop)
+}
+
+/// Changes the rank of an alert's shards that wait.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn set_urgency(tx: &mut Tx, alert: AlertId, urgency: Urgency) -> Result<(), StoreError> {
+    tx.query(&SET_URGENCY).bind(alert).bind(urgency.rank()).execute().await.map(drop)
 }
 
 /// Takes back all shards of an alert that nobody has finished.

@@ -10,41 +10,70 @@ use uuid::Uuid;
 use super::batches::to_batch;
 use super::sql::{Values, statements};
 use super::{Session, StoreError, Tx};
-use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind};
+use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind, Urgency};
 
 statements! {
     NEXT_BEST {
-        "SELECT b.id, b.people FROM batches b
+        postgres: "SELECT b.id, b.people FROM batches b
          LEFT JOIN alerts a ON a.id = b.alert_id
          LEFT JOIN cases c ON c.id = a.case_id
          LEFT JOIN batches s ON s.id = b.source_id
          WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
-           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'))
+           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
+                AND (a.urgency = 'critical' OR c.time_zone <> ALL ($4))))
+           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
+         ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $3"
+        sqlite: "SELECT b.id, b.people FROM batches b
+         LEFT JOIN alerts a ON a.id = b.alert_id
+         LEFT JOIN cases c ON c.id = a.case_id
+         LEFT JOIN batches s ON s.id = b.source_id
+         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
+           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
+                AND (a.urgency = 'critical' OR c.time_zone NOT IN (SELECT value->>0 FROM json_each($4)))))
            AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
          ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $3"
     }
     NEXT_LOWEST {
-        "SELECT b.id, b.people FROM batches b
+        postgres: "SELECT b.id, b.people FROM batches b
          LEFT JOIN alerts a ON a.id = b.alert_id
          LEFT JOIN cases c ON c.id = a.case_id
          LEFT JOIN batches s ON s.id = b.source_id
          WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
-           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'))
+           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
+                AND (a.urgency = 'critical' OR c.time_zone <> ALL ($4))))
+           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
+         ORDER BY b.urgency, b.wave, b.probability DESC, b.id LIMIT $3"
+        sqlite: "SELECT b.id, b.people FROM batches b
+         LEFT JOIN alerts a ON a.id = b.alert_id
+         LEFT JOIN cases c ON c.id = a.case_id
+         LEFT JOIN batches s ON s.id = b.source_id
+         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
+           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
+                AND (a.urgency = 'critical' OR c.time_zone NOT IN (SELECT value->>0 FROM json_each($4)))))
            AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
          ORDER BY b.urgency, b.wave, b.probability DESC, b.id LIMIT $3"
     }
     SHARE_CASES {
-        postgres: "SELECT c.id FROM cases c WHERE c.id IN (
-                       SELECT a.case_id FROM alerts a JOIN batches b ON b.alert_id = a.id
-                       WHERE b.id = ANY($1)) ORDER BY c.id FOR SHARE"
+        postgres: "SELECT pg_advisory_xact_lock_shared(hashtextextended(id::text, 0)) FROM (
+                       SELECT DISTINCT a.case_id AS id FROM alerts a
+                       JOIN batches b ON b.alert_id = a.id
+                       WHERE b.id = ANY($1) AND a.case_id IS NOT NULL ORDER BY 1) AS ordered"
         sqlite: "SELECT value AS id FROM json_each($1)"
     }
     SHARE_CASES_OF_APP {
-        postgres: "SELECT c.id FROM cases c WHERE c.id IN (
-                       SELECT a.case_id FROM alerts a JOIN batches b ON b.alert_id = a.id
-                       WHERE b.app_id = $1 AND b.state IN ('sending', 'sent'))
-                   ORDER BY c.id FOR SHARE"
+        postgres: "SELECT pg_advisory_xact_lock_shared(hashtextextended(id::text, 0)) FROM (
+                       SELECT DISTINCT a.case_id AS id FROM alerts a
+                       JOIN batches b ON b.alert_id = a.id
+                       WHERE b.app_id = $1 AND b.state IN ('sending', 'sent')
+                         AND a.case_id IS NOT NULL ORDER BY 1) AS ordered"
         sqlite: "SELECT $1 AS id"
+    }
+    KEEP_LANE {
+        postgres: "SELECT fence FROM lanes WHERE app_id = $1 FOR SHARE"
+        sqlite: "SELECT fence FROM lanes WHERE app_id = $1"
+    }
+    ACTIVE_ZONES {
+        "SELECT DISTINCT time_zone FROM cases WHERE state = 'active'"
     }
     CLAIM_BATCHES {
         postgres: "UPDATE batches SET state = 'sending', fence = $3,
@@ -56,10 +85,11 @@ statements! {
                      AND (kind = 'test' OR EXISTS (
                          SELECT 1 FROM alerts a JOIN cases c ON c.id = a.case_id
                          WHERE a.id = batches.alert_id AND (batches.kind = 'recall'
-                             OR (a.closed_at IS NULL AND c.state = 'active'))))
+                             OR (a.closed_at IS NULL AND c.state = 'active'
+                                 AND (a.urgency = 'critical' OR c.time_zone <> ALL ($6))))))
                      AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
                          AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
-                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
+                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at, made_at, round,
                        (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
                             AND r.revision = batches.revision) AS content,
                        (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
@@ -74,10 +104,12 @@ statements! {
                    AND (kind = 'test' OR EXISTS (
                        SELECT 1 FROM alerts a JOIN cases c ON c.id = a.case_id
                        WHERE a.id = batches.alert_id AND (batches.kind = 'recall'
-                           OR (a.closed_at IS NULL AND c.state = 'active'))))
+                           OR (a.closed_at IS NULL AND c.state = 'active'
+                               AND (a.urgency = 'critical' OR c.time_zone NOT IN
+                                   (SELECT value->>0 FROM json_each($6)))))))
                    AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
                        AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
-                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at,
+                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at, made_at, round,
                      (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
                           AND r.revision = batches.revision) AS content,
                      (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
@@ -86,14 +118,16 @@ statements! {
     GIVE_BACK {
         postgres: "UPDATE batches SET
                        state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
-                           SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+                           SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL
+                               AND (NOT $3 OR a.revision = batches.revision))
                            THEN 'pending' ELSE 'withdrawn' END,
                        sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
                    WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'
                    RETURNING id, alert_id, kind, state, recipients"
         sqlite: "UPDATE batches SET
                      state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
-                         SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+                         SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL
+                             AND (NOT $3 OR a.revision = batches.revision))
                          THEN 'pending' ELSE 'withdrawn' END,
                      sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
@@ -150,9 +184,25 @@ statements! {
                 OR EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL))"
     }
     IS_OPEN {
-        "SELECT b.state, b.kind, a.closed_at FROM batches b LEFT JOIN alerts a ON a.id = b.alert_id
+        "SELECT b.state, b.kind, b.expires_at, a.closed_at, a.urgency, c.time_zone FROM batches b
+         LEFT JOIN alerts a ON a.id = b.alert_id LEFT JOIN cases c ON c.id = a.case_id
          WHERE b.id = $1 AND b.app_id = $2"
     }
+    PUT_OFF {
+        "UPDATE batches SET state = CASE WHEN EXISTS (
+             SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL)
+             THEN 'pending' ELSE 'expired' END
+         WHERE id = $2 AND app_id = $1 AND state IN ('sending', 'sent')"
+    }
+}
+
+/// The time zones of all active cases.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn active_zones(session: &mut Session) -> Result<Vec<String>, StoreError> {
+    let rows = session.query(&ACTIVE_ZONES).fetch_all().await?;
+    rows.iter().map(|row| row.get("time_zone")).collect()
 }
 
 /// Which end of the backlog to take from.
@@ -164,7 +214,8 @@ pub enum Order {
     Lowest,
 }
 
-/// The batches an app's lane should send next: id and people.
+/// The batches an app's lane should send next: id and people. Left out is what would disturb people in
+/// time zones where it is night (`quiet`), unless it is critical.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -174,6 +225,7 @@ pub async fn next(
     now: Timestamp,
     order: Order,
     limit: i64,
+    quiet: &[String],
 ) -> Result<Vec<(BatchId, i64)>, StoreError> {
     let statement = match order {
         Order::Best => &NEXT_BEST,
@@ -184,6 +236,7 @@ pub async fn next(
         .bind(app)
         .bind(now.as_millisecond())
         .bind(limit)
+        .bind_columns(&[Values::Text(quiet)])
         .fetch_all()
         .await?;
     rows.iter().map(|row| Ok((row.get("id")?, row.get("people")?))).collect()
@@ -196,6 +249,10 @@ pub struct Claimed {
     pub batch: Batch,
     /// Whether it was never handed to a queue before.
     pub first: bool,
+    /// The round that made it.
+    pub round: i64,
+    /// When fan-out made it.
+    pub made_at: Timestamp,
 }
 
 /// Claims batches for sending, best first. Left out is what was claimed or withdrawn meanwhile, what
@@ -206,14 +263,14 @@ pub struct Claimed {
 /// [`StoreError`] if the database does not answer.
 pub async fn claim(
     tx: &mut Tx,
-    app: AppId,
-    owner: Uuid,
-    fence: i64,
+    (app, owner, fence): (AppId, Uuid, i64),
     ids: &[BatchId],
+    quiet: &[String],
     now: Timestamp,
 ) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     share_cases(tx, &ids).await?;
+    tx.query(&KEEP_LANE).bind(app).execute().await?;
     let rows = tx
         .query(&CLAIM_BATCHES)
         .bind(app)
@@ -221,13 +278,19 @@ pub async fn claim(
         .bind(fence)
         .bind(now.as_millisecond())
         .bind_columns(&[Values::Uuid(&ids)])
+        .bind_columns(&[Values::Text(quiet)])
         .fetch_all()
         .await?;
     let mut claimed = rows
         .iter()
         .map(|row| {
             let first = row.time("sending_at")?.as_millisecond() == now.as_millisecond();
-            Ok(Claimed { batch: to_batch(row)?, first })
+            Ok(Claimed {
+                batch: to_batch(row)?,
+                first,
+                round: row.get("round")?,
+                made_at: row.time("made_at")?,
+            })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
     claimed.sort_by_key(|claimed| ids.iter().position(|id| *id == claimed.batch.id.0));
@@ -236,14 +299,17 @@ pub async fn claim(
 
 /// Whoever closes or pauses the cases of these batches waits for this transaction, or it sees what
 /// they did.
-async fn share_cases(tx: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn share_cases(tx: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
     tx.query(&SHARE_CASES).bind_columns(&[Values::Uuid(ids)]).execute().await.map(drop)
 }
 
 /// Gives back claimed batches that the queue surely did not take. Those never handed to a queue
-/// before (`first`) count as unsent again. If their alert was closed meanwhile they are withdrawn,
-/// with the recalls that were to follow them; their recipients are given, by alert, for the caller
-/// to take off the told-list.
+/// before (`first`) count as unsent again. If their alert was closed or renewed meanwhile they are
+/// withdrawn, with what was to follow them; their recipients are given, by alert, for the caller
+/// to take off the told-list. Their cases must be shared ([`share_cases`]).
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -258,7 +324,6 @@ pub async fn give_back(
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    share_cases(tx, &ids).await?;
     let rows = tx
         .query(&GIVE_BACK)
         .bind(app)
@@ -401,8 +466,18 @@ pub async fn replay(tx: &mut Tx, id: BatchId, now: Timestamp) -> Result<bool, St
     Ok(tx.query(&REPLAY_DEAD).bind(id).bind(now.as_millisecond()).execute().await? == 1)
 }
 
-/// Whether a reader may hand a batch on: it is on its way, and its alert is open (a recall always
-/// may).
+/// What a reader does with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandOn {
+    /// Hands it on.
+    Yes,
+    /// Hands it on unless it is night in this time zone.
+    ByDay(String),
+    /// Holds it back: its alert was recalled, its time is over, or it is settled.
+    No,
+}
+
+/// Whether a reader may hand a batch on.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -410,15 +485,35 @@ pub async fn may_hand_on(
     session: &mut Session,
     app: AppId,
     id: BatchId,
-) -> Result<bool, StoreError> {
-    let Some(row) = session.query(&IS_OPEN).bind(id).bind(app).fetch_optional().await? else {
-        return Ok(false);
-    };
+    now: Timestamp,
+) -> Result<HandOn, StoreError> {
+    let row = session.query(&IS_OPEN).bind(id).bind(app).fetch_optional().await?;
+    let Some(row) = row else { return Ok(HandOn::No) };
     let on_its_way = matches!(
         row.named::<BatchState>("state")?,
         BatchState::Pending | BatchState::Sending | BatchState::Sent
     );
-    let over = matches!(row.named::<Kind>("kind")?, Kind::Issue | Kind::Update)
-        && row.time_or_none("closed_at")?.is_some();
-    Ok(on_its_way && !over)
+    if !on_its_way || row.time("expires_at")? <= now {
+        return Ok(HandOn::No);
+    }
+    if matches!(row.named::<Kind>("kind")?, Kind::Recall | Kind::Test) {
+        return Ok(HandOn::Yes);
+    }
+    if row.time_or_none("closed_at")?.is_some() {
+        return Ok(HandOn::No);
+    }
+    let zone: Option<String> = row.get("time_zone")?;
+    match (row.named_or_none::<Urgency>("urgency")?, zone) {
+        (Some(Urgency::Normal | Urgency::High), Some(zone)) => Ok(HandOn::ByDay(zone)),
+        _ => Ok(HandOn::Yes),
+    }
+}
+
+/// Lets a batch that is in a queue go out again later, because it is night: it waits in the database.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn put_off(tx: &mut Tx, app: AppId, id: BatchId) -> Result<(), StoreError> {
+    share_cases(tx, &[id.0]).await?;
+    tx.query(&PUT_OFF).bind(app).bind(id).execute().await.map(drop)
 }

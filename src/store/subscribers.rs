@@ -10,9 +10,10 @@ use crate::model::{AppId, Candidate, Cell, CellRange, PersonNumber, SubscriberFl
 
 statements! {
     SELECT_KNOWN {
-        postgres: "SELECT s.token, s.person, s.seen_at, s.flags FROM subscribers s
+        postgres: "SELECT s.token, s.person, s.seen_at, s.flags, s.cell, s.muted_until
+                   FROM subscribers s
                    WHERE s.app_id = $1 AND s.token = ANY($2)"
-        sqlite: "SELECT s.token, s.person, s.seen_at, s.flags
+        sqlite: "SELECT s.token, s.person, s.seen_at, s.flags, s.cell, s.muted_until
                  FROM json_each($2) t CROSS JOIN subscribers s
                  WHERE s.app_id = $1 AND s.token = unhex(t.value->>0)"
     }
@@ -51,7 +52,7 @@ statements! {
                            THEN subscribers.person ELSE excluded.person END,
                        seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                        muted_until = excluded.muted_until
-                   WHERE subscribers.seen_at < excluded.seen_at"
+                   WHERE subscribers.seen_at <= excluded.seen_at"
         sqlite: "INSERT INTO subscribers
                      (app_id, token, cell, person, seen_at, seen_hour, flags, muted_until)
                  SELECT $1, unhex(value->>0), value->>1, value->>2, value->>3,
@@ -62,7 +63,7 @@ statements! {
                          THEN subscribers.person ELSE excluded.person END,
                      seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                      muted_until = excluded.muted_until
-                 WHERE subscribers.seen_at < excluded.seen_at"
+                 WHERE subscribers.seen_at <= excluded.seen_at"
     }
     SELECT_CANDIDATES {
         postgres: "SELECT s.app_id, s.token, s.person, s.flags, s.seen_hour, s.muted_until
@@ -96,9 +97,9 @@ statements! {
          FROM subscribers WHERE app_id = $1 AND flags & 1 = 0"
     }
     DELETE_TOKENS {
-        postgres: "UPDATE subscribers SET flags = flags | 1, seen_at = $2
+        postgres: "UPDATE subscribers SET flags = flags | 1, seen_at = $2, cell = 0
                    WHERE app_id = $1 AND token = ANY($3) AND seen_at < $2"
-        sqlite: "UPDATE subscribers SET flags = flags | 1, seen_at = $2
+        sqlite: "UPDATE subscribers SET flags = flags | 1, seen_at = $2, cell = 0
                  WHERE app_id = $1 AND seen_at < $2
                    AND token IN (SELECT unhex(value->>0) FROM json_each($3))"
     }
@@ -133,6 +134,10 @@ pub struct Known {
     pub seen_at: Timestamp,
     /// What they allow.
     pub flags: SubscriberFlags,
+    /// Where the app last saw them, as a number; 0 after a deletion.
+    pub cell: i64,
+    /// When they may be disturbed again, in ms since 1970.
+    pub muted_until_ms: i64,
 }
 
 /// What is known of these tokens of an app, deleted ones too.
@@ -156,6 +161,8 @@ pub async fn known(
                 person: row.get("person")?,
                 seen_at: row.time("seen_at")?,
                 flags: SubscriberFlags(row.get("flags")?),
+                cell: row.get("cell")?,
+                muted_until_ms: row.get("muted_until")?,
             };
             Ok((row.get("token")?, known))
         })
@@ -217,7 +224,7 @@ pub async fn known_keys(
 }
 
 /// Writes rows of an app, each token once and in order of token; an older row never overwrites a
-/// newer one, and a token keeps its person number unless a person key says otherwise. Says how many
+/// newer one (of two of the same time the one that comes later counts), and a token keeps its person number unless a person key says otherwise. Says how many
 /// rows changed.
 ///
 /// # Errors

@@ -39,6 +39,12 @@ statements! {
                  ON CONFLICT (block, alert_id, round)
                  DO UPDATE SET people = excluded.people, told_at = excluded.told_at"
     }
+    SELECT_BLOCKS {
+        "SELECT block FROM told WHERE alert_id = $1 AND round = $2 ORDER BY block"
+    }
+    MOVE_TOLD {
+        "UPDATE told SET told_at = $3 WHERE alert_id = $1 AND round = $2 AND told_at < $3"
+    }
     SHRINK_TOLD {
         "UPDATE told SET people = $4 WHERE block = $1 AND alert_id = $2 AND round = $3"
     }
@@ -127,21 +133,36 @@ pub async fn put(
         .map(drop)
 }
 
-/// Takes people off the list whose batch was withdrawn before it was sent. Locks their blocks.
+/// Takes people off the lists whose batch was withdrawn before it was sent. Locks all their blocks
+/// at once.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer or a bitmap cannot be read.
 pub async fn take_off(
     tx: &mut Tx,
-    alert: AlertId,
-    people: impl IntoIterator<Item = PersonNumber>,
+    people: impl IntoIterator<Item = (AlertId, PersonNumber)>,
 ) -> Result<(), StoreError> {
-    let mut off: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
-    for person in people {
-        off.entry(person.block()).or_default().insert(u32::from(person.place()));
+    let mut off: BTreeMap<AlertId, BTreeMap<i64, RoaringBitmap>> = BTreeMap::new();
+    for (alert, person) in people {
+        let blocks = off.entry(alert).or_default();
+        blocks.entry(person.block()).or_default().insert(u32::from(person.place()));
     }
-    let blocks: Vec<i64> = off.keys().copied().collect();
+    let mut blocks: Vec<i64> = off.values().flat_map(BTreeMap::keys).copied().collect();
+    blocks.sort_unstable();
+    blocks.dedup();
     lock_blocks(tx, &blocks).await?;
+    for (alert, off) in off {
+        take_off_alert(tx, alert, &off).await?;
+    }
+    Ok(())
+}
+
+async fn take_off_alert(
+    tx: &mut Tx,
+    alert: AlertId,
+    off: &BTreeMap<i64, RoaringBitmap>,
+) -> Result<(), StoreError> {
+    let blocks: Vec<i64> = off.keys().copied().collect();
     let rows = tx.query(&SELECT_OF_ALERT).bind(Numbers(&blocks)).bind(alert).fetch_all().await?;
     for row in &rows {
         let (block, round): (i64, i64) = (row.get("block")?, row.get("round")?);
@@ -161,6 +182,29 @@ pub async fn take_off(
         }
     }
     Ok(())
+}
+
+/// Counts a round's people as told only now, because its batches waited before they were sent. Locks
+/// the round's blocks.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn sent_late(
+    tx: &mut Tx,
+    alert: AlertId,
+    round: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows = tx.query(&SELECT_BLOCKS).bind(alert).bind(round).fetch_all().await?;
+    let blocks = rows.iter().map(|row| row.get("block")).collect::<Result<Vec<i64>, _>>()?;
+    lock_blocks(tx, &blocks).await?;
+    tx.query(&MOVE_TOLD)
+        .bind(alert)
+        .bind(round)
+        .bind(now.as_millisecond())
+        .execute()
+        .await
+        .map(drop)
 }
 
 /// How many people an alert has told, by its told-list.

@@ -187,8 +187,8 @@ async fn an_apps_rate_is_never_exceeded(house: House) {
         for (end, until) in &arrivals[n..] {
             let seconds = end.duration_since(*start).as_secs_f64();
             let most = (BURST + HELD_UP + BATCH) as f64 + RATE as f64 * seconds;
-            let came = until + BATCH - before;
-            assert!(came as f64 <= most, "{came} people within {seconds:.3} s");
+            let then = until + BATCH - before;
+            assert!(then as f64 <= most, "{then} people within {seconds:.3} s");
         }
     }
     let took = arrivals.last().unwrap().0.duration_since(arrivals[0].0);

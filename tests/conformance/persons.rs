@@ -70,6 +70,25 @@ async fn a_person_in_two_apps_is_told_by_the_one_that_saw_them_last(house: House
     let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
     assert_eq!((told, reasons["told_already"]), (1, 4));
     assert_eq!(second.once(&alert, Kind::Issue), names(&["a2", "c2", "d2"]));
+    // An app that no longer says who somebody is makes them nobody new either.
+    one.register(&[Person::new("e1", here, seen(9)).known_as(5)])
+        .await;
+    two.register(&[Person::new("e2", here, seen(8)).known_as(5)])
+        .await;
+    one.register(&[Person::new("e1", here, seen(7))]).await;
+    let other = agency.file(&filing(now, LAT, LON)).await;
+    let other_alert = text(&operator.verify(&other).await, "/alert/id").to_owned();
+    settled(&operator, &other).await;
+    let told = [&first, &second].map(|inbox| inbox.once(&other_alert, Kind::Issue));
+    let them = ["e1", "e2"].map(String::from);
+    assert_eq!(
+        told.iter()
+            .flatten()
+            .filter(|token| them.contains(token))
+            .count(),
+        1
+    );
+
     agency.close(&case).await;
     settled(&operator, &case).await;
     assert_eq!(first.once(&alert, Kind::Recall), names(&["alone", "b1"]));

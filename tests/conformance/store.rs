@@ -54,7 +54,7 @@ async fn what_was_never_sent_leaves_the_told_list_when_it_expires(house: House) 
         .iter()
         .flat_map(|bytes| recipients::decode(bytes).unwrap().persons)
         .collect();
-    told::take_off(&mut tx, waiting.alert, persons.clone())
+    told::take_off(&mut tx, persons.iter().map(|one| (waiting.alert, *one)))
         .await
         .unwrap();
     tx.commit().await.unwrap();
@@ -63,7 +63,7 @@ async fn what_was_never_sent_leaves_the_told_list_when_it_expires(house: House) 
     assert_eq!(waiting.count(&house, "issue", "expired").await, 3);
     // Just those, and taking them off again changes nobody.
     let (mut tx, _) = house.begin().await;
-    told::take_off(&mut tx, waiting.alert, persons.clone())
+    told::take_off(&mut tx, persons.iter().map(|one| (waiting.alert, *one)))
         .await
         .unwrap();
     let block = persons[0].block();

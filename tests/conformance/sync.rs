@@ -227,10 +227,10 @@ async fn uploads_side_by_side_give_everybody_a_number(house: House) {
     let now = house.now().await;
     let cells = disk(cell_at(LAT, LON), 1);
     // Every upload names half of the tokens of its neighbours; both apps share sixty persons.
+    let at = |part: usize| ago(now, 60) + SignedDuration::from_secs(part as i64);
     let upload = |part: usize| -> Vec<Value> {
         let people = (part * 200..part * 200 + 400).map(|n| {
-            let at = ago(now, 60) + SignedDuration::from_secs(part as i64);
-            let one = Person::new(format!("p{n}"), cells[n % cells.len()], at);
+            let one = Person::new(format!("p{n}"), cells[n % cells.len()], at(part));
             if n < 60 {
                 one.known_as(u8::try_from(n).unwrap())
             } else {
@@ -239,10 +239,22 @@ async fn uploads_side_by_side_give_everybody_a_number(house: House) {
         });
         people.map(|one| one.line()).collect()
     };
-    let uploads = (0..5).flat_map(|part| apps.iter().map(move |app| (part, app)));
+    // The newest first, so that older ones come after them.
+    let uploads = (0..5)
+        .rev()
+        .flat_map(|part| apps.iter().map(move |app| (part, app)));
     let uploads = uploads.map(|(part, app)| app.put(upload(part)));
     for answer in futures_util::future::join_all(uploads).await {
         assert_eq!(number(&answer.ok(), "/refused"), 0);
+    }
+    for (part, people) in [200, 200, 200, 200, 400].into_iter().enumerate() {
+        let newest = at(part).as_millisecond();
+        let sql = format!("SELECT count(*) FROM subscribers WHERE seen_at = {newest}");
+        assert_eq!(
+            house.database().number(&sql).await,
+            2 * people,
+            "part {part}"
+        );
     }
     let numbers = "SELECT count(DISTINCT person) FROM subscribers WHERE person <> 0";
     assert_eq!(house.database().number(numbers).await, 2 * 1_200 - 60);

@@ -114,7 +114,7 @@ async fn only_the_owner_claims_and_finishes(house: House) {
     );
     let (mut tx, _) = house.begin().await;
     let other_app = AppId(waiting.app.0 + 1);
-    let claimed = sending::claim(&mut tx, other_app, old, fence, &ids, now)
+    let claimed = sending::claim(&mut tx, (other_app, old, fence), &ids, &[], now)
         .await
         .unwrap();
     assert!(claimed.is_empty(), "not the app");
@@ -123,7 +123,7 @@ async fn only_the_owner_claims_and_finishes(house: House) {
     let by = Actor::Homeward;
     lanes::set_hold(&mut tx, true, &by, now).await.unwrap();
     assert!(
-        sending::claim(&mut tx, waiting.app, old, fence, &ids, now)
+        sending::claim(&mut tx, (waiting.app, old, fence), &ids, &[], now)
             .await
             .unwrap()
             .is_empty()
@@ -209,12 +209,15 @@ async fn given_back(house: &House, at_the_same_moment: bool) {
             sending::sent(&mut tx, app, fence, &ids[..1], now)
                 .await
                 .unwrap();
+            let all: Vec<_> = ids.iter().map(|id| id.0).collect();
+            sending::share_cases(&mut tx, &all).await.unwrap();
             let unsent = sending::give_back(&mut tx, app, fence, &ids[2..], true)
                 .await
                 .unwrap();
             for (alert, bytes) in unsent {
                 let persons = recipients::decode(&bytes).unwrap().persons;
-                told::take_off(&mut tx, alert, persons).await.unwrap();
+                let people = persons.into_iter().map(|one| (alert, one));
+                told::take_off(&mut tx, people).await.unwrap();
             }
             sending::give_back(&mut tx, app, fence, &ids[1..2], false)
                 .await

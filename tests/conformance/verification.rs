@@ -4,8 +4,8 @@ use homeward::alert::proto::v1::{Intrusion, Kind, Urgency};
 use serde_json::{Value, json};
 
 use crate::common::{
-    CHECKS, Caller, House, Inbox, Person, Rounds, cell_at, disk, dispatch, filing, settled, text,
-    until,
+    CHECKS, Caller, House, Inbox, Person, Rounds, ago, cell_at, disk, dispatch, filing, settled,
+    text, until,
 };
 
 const LAT: f64 = 57.1497;
@@ -90,10 +90,13 @@ async fn a_self_verified_case_tells_up_to_its_ceiling(house: House) {
     house.serve(&settings).await;
     let now = house.now().await;
     let mut inboxes = Vec::new();
+    // They come from many places, so that their shards have nothing in common but the ceiling.
     for (n, app) in apps.iter().enumerate() {
         for (place, cell) in disk(cell_at(LAT, LON), 3).into_iter().enumerate() {
-            app.register(&Person::many(&format!("{n}-{place}"), 4, cell, now))
+            let (prefix, from) = (format!("{n}-{place}"), cell_at(place as f64, 10.0));
+            app.register(&Person::many(&prefix, 4, from, ago(now, 9)))
                 .await;
+            app.register(&Person::many(&prefix, 4, cell, now)).await;
         }
         inboxes.push(Inbox::open(app).await);
     }

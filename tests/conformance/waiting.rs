@@ -61,7 +61,7 @@ impl Waiting {
         let now = house.now().await;
         let app = app_id(&caller);
         let mut session = house.store().read().await.unwrap();
-        let next = sending::next(&mut session, app, now, Order::Best, 99)
+        let next = sending::next(&mut session, app, now, Order::Best, 99, &[])
             .await
             .unwrap();
         let batches: Vec<BatchId> = next.into_iter().map(|(id, _)| id).collect();
@@ -105,7 +105,7 @@ impl Waiting {
         now: Timestamp,
     ) -> Vec<Claimed> {
         let (mut tx, _) = house.begin().await;
-        let claimed = sending::claim(&mut tx, self.app, owner, fence, ids, now)
+        let claimed = sending::claim(&mut tx, (self.app, owner, fence), ids, &[], now)
             .await
             .unwrap();
         tx.commit().await.unwrap();
@@ -172,7 +172,7 @@ impl Waiting {
 
     pub async fn sendable(&self, house: &House) -> Vec<BatchId> {
         let mut session = house.store().read().await.unwrap();
-        let next = sending::next(&mut session, self.app, self.now, Order::Best, 99)
+        let next = sending::next(&mut session, self.app, self.now, Order::Best, 99, &[])
             .await
             .unwrap();
         next.into_iter().map(|(id, _)| id).collect()

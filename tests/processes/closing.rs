@@ -27,7 +27,16 @@ async fn closed_in_the_middle_of_a_wave(kind: Kind) {
     let consumer = scene.consumer(at, 0);
 
     let one = under_way(&scene, at, "Ann Reid").await;
+    // Some batches are in the app's hands or on the way to them.
+    consumer.pause();
+    let mut db = scene.house.connect().await;
+    until("batches that nobody acknowledges", SOON, async || {
+        let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
+        (db.number(sent).await > 3).then_some(())
+    })
+    .await;
     let closed = scene.close(at, &one).await;
+    consumer.go_on();
     let figure = |name: &str| closed["recall"][name].as_i64().unwrap();
     assert!(figure("withdrawn") > 0 && figure("recalls") > 0, "{closed}");
     let told_of_one = check_closed(&scene, &one).await;

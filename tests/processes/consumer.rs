@@ -131,6 +131,15 @@ impl Consumer {
         }
     }
 
+    /// Lets it neither take nor acknowledge anything until [`Self::go_on`].
+    pub fn pause(&self) {
+        signal("STOP", self.child.id());
+    }
+
+    pub fn go_on(&self) {
+        signal("CONT", self.child.id());
+    }
+
     /// SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().unwrap();

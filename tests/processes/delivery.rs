@@ -2,7 +2,7 @@
 
 use crate::consumer::{Consumer, Inbox};
 use crate::db::Kind;
-use crate::house::House;
+use crate::house::{BATCH_PEOPLE, House};
 use crate::on_both_databases;
 use crate::people::People;
 use crate::scene::Scene;
@@ -35,14 +35,16 @@ async fn a_case_reaches_the_consumer_in_waves_at_the_agreed_rate(kind: Kind) {
         );
     }
     scene.close_and_check(at, &case).await;
-    check_rate(&scene, RATE).await;
+    check_rate(&scene, RATE, BATCH_PEOPLE).await;
 
     consumer.stop().await;
     scene.house.remove().await;
 }
 
 /// No window of time may hold more people than the burst and what the rate allows in it.
-pub async fn check_rate(scene: &Scene, rate: u32) {
+pub async fn check_rate(scene: &Scene, rate: u32, batch_people: u32) {
+    let (rate, batch) = (f64::from(rate), f64::from(batch_people));
+    let burst = rate.max(batch);
     let mut db = scene.house.connect().await;
     let sent = "SELECT sending_at, people FROM batches WHERE sending_at IS NOT NULL ORDER BY 1";
     let sent = db.rows::<(i64, i64)>(sent).await;
@@ -52,14 +54,15 @@ pub async fn check_rate(scene: &Scene, rate: u32) {
         .map(|(ms, people)| (since(*ms), *people))
         .collect();
     // The lane reads the time of a batch from the database a moment before it asks its limiter.
-    let (rate, moment_s) = (f64::from(rate), 0.5);
-    check_windows(&sent, rate, rate + rate * moment_s);
+    let moment_s = 0.5;
+    check_windows(&sent, rate, burst + rate * moment_s);
     let handed = scene.inbox.all();
     let handed = handed
         .iter()
         .map(|one| (one.at, i64::try_from(one.people).unwrap()));
-    // A consumer that was held up finds as much more in its queue as that holds: two seconds' worth.
-    check_windows(&handed.collect::<Vec<_>>(), rate, rate + rate * 2.0);
+    // A consumer that was held up finds as much more in its queue as that holds.
+    let queue = (2.0 * rate).max(4.0 * batch);
+    check_windows(&handed.collect::<Vec<_>>(), rate, burst + queue);
 }
 
 /// `events`: when and how many, in order of time.

@@ -33,6 +33,8 @@ from = "00:00"
 to = "00:00"
 "#;
 
+/// `batch_people` of these settings.
+pub const BATCH_PEOPLE: u32 = 100;
 /// `shard_lease_s` of these settings.
 pub const SHARD_LEASE_MS: i64 = 2_000;
 

@@ -1,11 +1,14 @@
 //! PostgreSQL goes away while a wave goes out, and comes back.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::db::{Db, Kind};
 use crate::house::{Addresses, House, LATE, SOON, Server, signal, until};
@@ -116,14 +119,37 @@ async fn check_unavailable(scene: &Scene, server: &Server, at: Addresses) {
     assert_eq!((ready.0, &ready.1["ready"]), (503, &json!(false)));
 }
 
+/// Several clients ask all the time, also while the database goes and comes, until told to stop.
+/// Counts the answers by status.
+async fn keep_asking(
+    http: reqwest::Client,
+    url: String,
+    key: String,
+    stop: CancellationToken,
+) -> BTreeMap<u16, usize> {
+    let answers = Mutex::default();
+    let ask = async || {
+        while !stop.is_cancelled() {
+            let answer = http.get(&url).bearer_auth(&key).send().await.unwrap();
+            let status = answer.status().as_u16();
+            *BTreeMap::entry(&mut answers.lock().unwrap(), status).or_default() += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::join!(ask(), ask(), ask(), ask());
+    answers.into_inner().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_goes_away_and_comes_back() {
     let postgres = Postgres::new();
     let url = postgres.up();
-    let house = House::over(
-        Db::at(url.clone()),
-        &[("HOMEWARD_DISPATCH__SHARD_PEOPLE", "200")],
-    );
+    let settings = [
+        ("HOMEWARD_DISPATCH__SHARD_PEOPLE", "200"),
+        ("HOMEWARD_REQUESTS_PER_S", "10000"),
+        ("HOMEWARD_REQUESTS_BURST", "10000"),
+    ];
+    let house = House::over(Db::at(url.clone()), &settings);
     let scene = Scene::new(house, People::around(12_000, 12, 1), &[800]);
     let server = scene.house.server().await;
     let at = server.addresses;
@@ -131,6 +157,15 @@ async fn postgresql_goes_away_and_comes_back() {
     let consumer = scene.consumer(at, 0);
     let case = scene.alert(at).await;
 
+    let stop = CancellationToken::new();
+    let key = scene.house.admin(&["key", "operator", "Ada"]);
+    let shown = format!("http://{}/v1/cases/{}", at.http, case.case);
+    let asking = tokio::spawn(keep_asking(
+        scene.house.http.clone(),
+        shown,
+        key,
+        stop.clone(),
+    ));
     assert!(scene.next_wave().await);
     for outage in 0..3 {
         if outage == 2 {
@@ -173,9 +208,12 @@ async fn postgresql_goes_away_and_comes_back() {
             begun.elapsed()
         );
     }
+    stop.cancel();
+    let answers = asking.await.unwrap();
+    assert!(answers.keys().eq(&[200, 503]), "{answers:?}");
     scene.settle().await;
     let ledger = scene.check_issue(at, &case, 3).await;
-    println!("3 outages, {} repeats", ledger.repeats);
+    println!("3 outages, {} repeats, answers {answers:?}", ledger.repeats);
     scene.close_and_check(at, &case).await;
     drop(consumer);
 }

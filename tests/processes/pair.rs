@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::db::Kind;
 use crate::delivery::check_rate;
-use crate::house::{House, SOON, until};
+use crate::house::{BATCH_PEOPLE, House, SOON, until};
 use crate::people::{CENTRE, People, number_of};
 use crate::scene::Scene;
 
@@ -106,10 +106,42 @@ async fn two_servers_share_the_work_and_one_is_killed() {
     }
     assert!(wanted.values().any(|alerts| *alerts == PER_DAY));
     assert_eq!(times, wanted);
-    check_rate(&scene, RATE).await;
+    check_rate(&scene, RATE, BATCH_PEOPLE).await;
     for case in &cases {
         scene.close_and_check(two, case).await;
     }
+    drop(consumers);
+    scene.house.remove().await;
+}
+
+/// The limiter of a server that ends is gone with it: its successor must not begin with a full one,
+/// even where it need not wait for the lease to run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_is_handed_over_keeps_the_rate() {
+    const RATE: u32 = 200;
+    let settings = [("HOMEWARD_DISPATCH__BATCH_PEOPLE", "500")];
+    let house = House::new(Kind::Postgres, &settings).await;
+    let scene = Scene::new(house, People::around(5_000, 6, 1), &[RATE]);
+    let mut owner = scene.house.server().await;
+    let (one, mut db) = (owner.addresses, scene.house.connect().await);
+    let held = "SELECT count(*) FROM lanes WHERE lease_until > 0";
+    until("the first owns the lane", SOON, async || {
+        (db.number(held).await == 1).then_some(())
+    })
+    .await;
+    let other = scene.house.server().await;
+    scene.register(one).await;
+    let consumers = [scene.consumer(one, 0), scene.consumer(other.addresses, 0)];
+    let case = scene.alert(one).await;
+    until("a burst", SOON, async || {
+        (scene.inbox.len() > 0).then_some(())
+    })
+    .await;
+    owner.terminate();
+    assert_eq!(owner.ended(SOON).await.code(), Some(0));
+    scene.settle().await;
+    scene.check_issue(other.addresses, &case, 1).await;
+    check_rate(&scene, RATE, 500).await;
     drop(consumers);
     scene.house.remove().await;
 }
