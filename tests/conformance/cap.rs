@@ -22,6 +22,7 @@ conformance! {
     critical_cases_have_an_allowance_of_their_own,
     withdrawn_batches_cost_nobody_their_cap,
     what_expired_unsent_is_told_by_a_later_sweep,
+    an_alert_that_was_sent_late_counts_from_then,
 }
 
 async fn two_of_four_overlapping_cases(house: House) {
@@ -307,4 +308,35 @@ async fn what_expired_unsent_is_told_by_a_later_sweep(house: House) {
     let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
     assert_eq!((told, reasons["told_already"]), (12, 3 + 18));
     assert_eq!(back.once(&alert, Kind::Issue).len(), 12);
+}
+
+async fn an_alert_that_was_sent_late_counts_from_then(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    app.register(&Person::many("p", 4, cell_at(LAT, LON), now))
+        .await;
+    let inbox = Inbox::open(&app).await;
+    operator.post("/v1/lanes/hold", &json!({})).await.ok();
+    let late = agency.file(&filing(now, LAT, LON)).await;
+    let alert = text(&operator.verify(&late).await, "/alert/id").to_owned();
+    until("fan-out", async || {
+        let rounds = Rounds::of(&dispatch(&operator, &late).await);
+        (rounds.told() == 4).then_some(())
+    })
+    .await;
+    // It waited for longer than the day of the cap.
+    let long = SignedDuration::from_hours(25);
+    house.age("told", "told_at", long).await;
+    house.age("batches", "made_at", long).await;
+    operator.post("/v1/lanes/release", &json!({})).await.ok();
+    inbox.people(&alert, Kind::Issue, 4).await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let case = agency.file(&filing(now, LAT, LON)).await;
+        operator.verify(&case).await;
+        told.push(Rounds::of(&settled(&operator, &case).await).told());
+    }
+    assert_eq!(told, [4, 0], "with the late one that makes two today");
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Caller, House, Person, ago, cell_at, filing, text};
+use crate::common::{Answer, Caller, House, Inbox, Person, ago, cell_at, filing, settled, text};
 
 const LAT: f64 = 57.1497;
 const LON: f64 = -2.0943;
@@ -179,12 +179,15 @@ async fn paths_and_queries_that_lead_nowhere(house: House) {
 async fn sightings_and_finds_are_checked(house: House) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
     let app = house.app("Nearby", 100_000).await;
+    let elsewhere = house.app("Elsewhere", 100_000).await;
     house.serve(&[]).await;
     let now = house.now().await;
     app.register(&[Person::new("p", cell_at(LAT, LON), now)])
         .await;
+    let _inbox = Inbox::open(&app).await;
     let case = agency.file(&filing(now, LAT, LON)).await;
     let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    settled(&operator, &case).await;
     let good = json!({ "lat": LAT, "lon": LON, "accuracy_m": 20.0, "seen_at": ago(now, 3) });
     let with = |field: &str, value: Value| {
         let mut sighting = good.clone();
@@ -213,6 +216,8 @@ async fn sightings_and_finds_are_checked(house: House) {
             "{field} {value}: {refused:#}"
         );
     }
+    // Only an app that was sent the alert knows of it.
+    elsewhere.post(&path, &good).await.refused(404);
     // An app knows the alert, an agency the case, and neither the other.
     let by_case = format!("/v1/cases/{case}/sightings");
     app.post(&by_case, &good).await.refused(404);

@@ -18,6 +18,8 @@ const LON: f64 = -2.0943;
 
 conformance! {
     a_paused_case_stands_still_and_goes_on,
+    what_an_operator_paused_no_agency_resumes,
+    what_was_decided_by_day_is_not_sent_at_night,
     all_lanes_are_held_with_one_act,
     a_server_can_start_held,
     an_apps_rate_is_never_exceeded,
@@ -81,6 +83,63 @@ async fn a_paused_case_stands_still_and_goes_on(house: House) {
     let rest = settled(&operator, &case).await;
     assert_eq!(Rounds::of(&rest).told(), 300);
     assert_eq!(inbox.once(&alert, Kind::Issue).len(), 300);
+}
+
+async fn what_an_operator_paused_no_agency_resumes(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    house.serve(&[]).await;
+    let case = agency.file(&filing(house.now().await, LAT, LON)).await;
+    operator.verify(&case).await;
+    operator.step(&case, "pause").await.ok();
+    agency.step(&case, "resume").await.refused(403);
+    operator.step(&case, "resume").await.ok();
+    agency.step(&case, "pause").await.ok();
+    agency.step(&case, "resume").await.ok();
+    operator.step(&case, "pause").await.ok();
+    // Recalling it is always the agency's own.
+    agency.close(&case).await;
+}
+
+async fn what_was_decided_by_day_is_not_sent_at_night(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    let night = [
+        ("quiet_hours.from", "\"00:00:00\""),
+        ("quiet_hours.to", "\"23:59:59.999999999\""),
+    ];
+    house.serve(&[]).await;
+    operator.post("/v1/lanes/hold", &json!({})).await.ok();
+    let now = house.now().await;
+    app.register(&Person::many("p", 5, cell_at(LAT, LON), now))
+        .await;
+    let mut alerts = Vec::new();
+    for urgency in ["normal", "critical"] {
+        let case = agency.file(&filing(now, LAT, LON)).await;
+        let verified = operator
+            .verify_with(&case, json!({ "urgency": urgency }))
+            .await
+            .ok();
+        let alert = text(&verified, "/alert/id").to_owned();
+        until("fan-out", async || {
+            let rounds = Rounds::of(&dispatch(&operator, &case).await);
+            (rounds.told() == 5).then_some(())
+        })
+        .await;
+        alerts.push((case, alert));
+    }
+    house.serve(&night).await;
+    let inbox = Inbox::open(&app).await;
+    operator.post("/v1/lanes/release", &json!({})).await.ok();
+    inbox.people(&alerts[1].1, Kind::Issue, 5).await;
+    let waiting = dispatch(&operator, &alerts[0].0).await;
+    assert_eq!(text(&waiting, "/batches/0/state"), "pending");
+    assert_eq!(inbox.all().len(), 1);
+
+    drop(inbox);
+    house.serve(&[]).await;
+    let inbox = Inbox::open(&app).await;
+    settled(&operator, &alerts[0].0).await;
+    assert_eq!(inbox.once(&alerts[0].1, Kind::Issue).len(), 5);
 }
 
 async fn all_lanes_are_held_with_one_act(house: House) {
