@@ -273,8 +273,8 @@ impl Lane {
         };
 
         let mut tx = self.dispatch.store.begin().await?;
-        let lane = (self.app, self.owner, tenure.fence);
-        let claimed = sending::claim(&mut tx, lane, &ids, &quiet, now).await?;
+        let owner = (self.app, self.owner, tenure.fence);
+        let claimed = sending::claim(&mut tx, owner, &ids, &quiet, now).await?;
         let mut late: Vec<_> = claimed
             .iter()
             .filter(|one| one.first && one.batch.kind == Kind::Issue)

@@ -186,7 +186,9 @@ async fn sightings_and_finds_are_checked(house: House) {
         .await;
     let _inbox = Inbox::open(&app).await;
     let case = agency.file(&filing(now, LAT, LON)).await;
+    let _inbox = Inbox::open(&app).await;
     let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    settled(&operator, &case).await;
     settled(&operator, &case).await;
     let good = json!({ "lat": LAT, "lon": LON, "accuracy_m": 20.0, "seen_at": ago(now, 3) });
     let with = |field: &str, value: Value| {
