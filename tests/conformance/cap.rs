@@ -32,7 +32,7 @@ async fn two_of_four_overlapping_cases(house: House) {
         house.app("Two", 100_000).await,
     ];
     let settings = [
-        ("dispatch.workers", "2"),
+        ("dispatch.workers", "4"),
         ("dispatch.batch_people", "7"),
         ("dispatch.shard_people", "12"),
     ];

@@ -6,8 +6,7 @@ use homeward::alert::proto::v1::Kind;
 use serde_json::json;
 
 use crate::common::{
-    Caller, House, Inbox, Person, Rounds, cell_at, dispatch, filing, number, settled, text,
-    tokens_of, until,
+    Caller, House, Inbox, Person, Rounds, cell_at, filing, number, settled, text, tokens_of, until,
 };
 
 const LAT: f64 = 57.1497;

@@ -84,6 +84,7 @@ async fn a_self_verified_case_tells_up_to_its_ceiling(house: House) {
     ];
     let settings = [
         ("approval.self_verified_recipients", "23"),
+        ("dispatch.workers", "6"),
         ("dispatch.batch_people", "4"),
         ("dispatch.shard_people", "8"),
     ];

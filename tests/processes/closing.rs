@@ -16,6 +16,9 @@ on_both_databases! {
     closed_in_the_middle_of_a_wave
 }
 
+/// `MAX_IN_FLIGHT` of the consumer.
+const IN_FLIGHT: i64 = 16;
+
 /// The second time the server is killed while it closes the case.
 async fn closed_in_the_middle_of_a_wave(kind: Kind) {
     let mut chance = StdRng::seed_from_u64(11);
@@ -27,12 +30,12 @@ async fn closed_in_the_middle_of_a_wave(kind: Kind) {
     let consumer = scene.consumer(at, 0);
 
     let one = under_way(&scene, at, "Ann Reid").await;
-    // Some batches are in the app's hands or on the way to them.
+    // More batches are on their way than the app takes at a time.
     consumer.pause();
     let mut db = scene.house.connect().await;
     until("batches that nobody acknowledges", SOON, async || {
         let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
-        (db.number(sent).await > 3).then_some(())
+        (db.number(sent).await > IN_FLIGHT + 4).then_some(())
     })
     .await;
     let closed = scene.close(at, &one).await;
@@ -40,6 +43,11 @@ async fn closed_in_the_middle_of_a_wave(kind: Kind) {
     let figure = |name: &str| closed["recall"][name].as_i64().unwrap();
     assert!(figure("withdrawn") > 0 && figure("recalls") > 0, "{closed}");
     let told_of_one = check_closed(&scene, &one).await;
+    let held_back = "SELECT count(*) FROM batches WHERE reason = 'held_back'";
+    assert!(
+        db.number(held_back).await > 0,
+        "handed on although the case is closed"
+    );
 
     let two = under_way(&scene, at, "Bob Gray").await;
     let killing = async {

@@ -222,11 +222,17 @@ async fn postgresql_goes_away_and_comes_back() {
 const CUT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'homeward'";
 
+/// A lease that nobody waits for.
+const LEASE: Duration = Duration::from_mins(1);
+
 /// The lane does not lose its lease over it, so nobody comes to take up what it had claimed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_cut_while_a_lane_records() {
     let settings = [
-        ("HOMEWARD_DISPATCH__LANE_LEASE_S", "60"),
+        (
+            "HOMEWARD_DISPATCH__LANE_LEASE_S",
+            &*LEASE.as_secs().to_string(),
+        ),
         ("HOMEWARD_DISPATCH__BATCH_PEOPLE", "50"),
     ];
     let house = House::new(Kind::Postgres, &settings).await;
@@ -253,7 +259,13 @@ async fn connections_are_cut_while_a_lane_records() {
             consumer = Some(scene.consumer(at, 0));
         }
     }
+    let cut = Instant::now();
     scene.settle().await;
+    assert!(
+        cut.elapsed() < LEASE / 2,
+        "waited for the lease: {:?}",
+        cut.elapsed()
+    );
     let ledger = scene.check_issue(at, &case, 1).await;
     println!("6 cuts, {} repeats", ledger.repeats);
     scene.close_and_check(at, &case).await;
