@@ -163,6 +163,8 @@ async fn serve_grpc(
         .build_v1()?;
     let stop = shutdown.clone();
     let served = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .add_service(AlertsServer::new(alerts))
         .add_service(health_service)
         .add_service(reflection)
@@ -174,6 +176,11 @@ async fn serve_grpc(
         .unwrap_or(Ok(()))
         .context("gRPC listener")
 }
+
+/// How often a gRPC connection is asked whether its app is still there, and how long it may take to
+/// answer: what a dead connection holds goes back into the queue.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 
 /// How long open connections may go on after shutdown began; streams end by themselves before.
 const CONNECTION_GRACE: Duration = Duration::from_secs(5);

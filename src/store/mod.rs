@@ -73,6 +73,9 @@ pub use session::{Session, Tx};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections to PostgreSQL per process: two cores are kept busy by fewer than this.
 const POSTGRES_CONNECTIONS: u32 = 24;
+/// After so long without a word inside a transaction PostgreSQL rolls it back. Ours never pause; a
+/// server that hangs or lost its network would otherwise keep its locks, and with them everybody.
+const IDLE_IN_TRANSACTION_MS: &str = "10000";
 /// Readers of SQLite; there is always one writer.
 const SQLITE_READERS: u32 = 8;
 
@@ -122,8 +125,15 @@ impl Store {
             let options = PgConnectOptions::from_str(url)
                 .map_err(OpenError::Open)?
                 .application_name("homeward")
-                // Both turned a 4 ms look-up into 17 to 40 ms.
-                .options([("jit", "off"), ("max_parallel_workers_per_gather", "0")]);
+                .options([
+                    // Both turned a 4 ms look-up into 17 to 40 ms.
+                    ("jit", "off"),
+                    ("max_parallel_workers_per_gather", "0"),
+                    (
+                        "idle_in_transaction_session_timeout",
+                        IDLE_IN_TRANSACTION_MS,
+                    ),
+                ]);
             // The pool would try again until its time is up, and then not say why it failed.
             let first = PgConnection::connect_with(&options)
                 .await
