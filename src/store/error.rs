@@ -65,7 +65,7 @@ impl StoreError {
         match code.as_ref() {
             "40001" | "40P01" | "55P03" => Cause::Conflict,
             "53100" => Cause::DiskFull,
-            "57P01" | "57P02" | "57P03" | "53300" => Cause::Unavailable,
+            "25P03" | "57P01" | "57P02" | "57P03" | "53300" => Cause::Unavailable,
             other if other.starts_with("08") => Cause::Unavailable,
             _ => Cause::Defect,
         }
