@@ -287,6 +287,15 @@ impl Server {
         signal("TERM", self.child.as_ref().unwrap().id());
     }
 
+    /// SIGSTOP: it keeps all its connections and does nothing.
+    pub fn pause(&self) {
+        signal("STOP", self.child.as_ref().unwrap().id());
+    }
+
+    pub fn go_on(&self) {
+        signal("CONT", self.child.as_ref().unwrap().id());
+    }
+
     /// Waits for it to end by itself.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let child = self.child.as_mut().unwrap();

@@ -16,6 +16,7 @@ mod commands;
 mod consumer;
 mod db;
 mod delivery;
+mod frozen;
 mod house;
 mod kills;
 mod outage;
