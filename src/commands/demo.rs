@@ -51,6 +51,9 @@ pub struct Args {
     /// Use this database, such as `postgres://USER@HOST/DATABASE`; it must be the demo's own.
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     database_url: Option<SecretString>,
+    /// Send over this RabbitMQ, such as `amqp://USER:PASSWORD@HOST/VHOST`.
+    #[arg(long, value_name = "URL", requires = "database_url")]
+    amqp_url: Option<SecretString>,
 }
 
 /// Tells it, and stays up until interrupted unless it is told once.
@@ -64,15 +67,16 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(home.url.expose_secret()).await?;
     store.migrate().await?;
     let cast = Cast::assemble(&store).await?;
+    let (http_listener, grpc_listener) = (listen().await?, listen().await?);
+    let (http, grpc) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
     let listeners = Listeners {
-        http: listen().await?,
-        grpc: listen().await?,
+        http: Some(http_listener),
+        grpc: Some(grpc_listener),
         admin: listen().await?,
     };
-    let (http, grpc) = (listeners.http.local_addr()?, listeners.grpc.local_addr()?);
     let screen = Screen::new();
     greet(&home, &cast);
-    let config = config(&home, &cast)?;
+    let config = config(args, &home, &cast)?;
     let server = crate::run(config, store.clone(), listeners, shutdown.clone());
     let mut server = tokio::spawn(server);
 
@@ -151,9 +155,10 @@ impl Home {
 }
 
 /// The defaults, but for what would keep the story from being told.
-fn config(home: &Home, cast: &Cast) -> anyhow::Result<Config> {
+fn config(args: &Args, home: &Home, cast: &Cast) -> anyhow::Result<Config> {
     let mut config = Config::defaults()?;
     config.database_url = home.url.clone();
+    config.amqp_url.clone_from(&args.amqp_url);
     config.quiet_hours.from = Time::midnight();
     config.quiet_hours.to = Time::midnight();
     if cast.again {

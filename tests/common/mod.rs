@@ -18,7 +18,7 @@ use homeward::Listeners;
 use homeward::config::Config;
 use homeward::holders::{self, NewAgency, NewApp, NewOperator};
 use homeward::keys;
-use homeward::model::{AppId, Holder};
+use homeward::model::{AppId, BatchFormat, Holder};
 use homeward::store::{Store, Tx};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
@@ -123,15 +123,17 @@ impl House {
         self.stop().await;
         let config = self.config(settings);
         let loopback = || TcpListener::bind("127.0.0.1:0");
-        let listeners = Listeners {
-            http: loopback().await.unwrap(),
-            grpc: loopback().await.unwrap(),
-            admin: loopback().await.unwrap(),
-        };
+        let (http, grpc) = (loopback().await.unwrap(), loopback().await.unwrap());
+        let admin = loopback().await.unwrap();
         let addresses = Addresses {
-            http: listeners.http.local_addr().unwrap(),
-            grpc: listeners.grpc.local_addr().unwrap(),
-            admin: listeners.admin.local_addr().unwrap(),
+            http: http.local_addr().unwrap(),
+            grpc: grpc.local_addr().unwrap(),
+            admin: admin.local_addr().unwrap(),
+        };
+        let listeners = Listeners {
+            http: Some(http),
+            grpc: Some(grpc),
+            admin,
         };
         let shutdown = CancellationToken::new();
         let store = Store::open(self.0.database.url()).await.unwrap();
@@ -249,6 +251,7 @@ impl House {
             name: name.into(),
             rate_per_s,
             drills,
+            format: BatchFormat::Protobuf,
         };
         let app = holders::add_app(&mut tx, new, now).await.unwrap();
         self.key(tx, Holder::App(app.id, app.name), now).await

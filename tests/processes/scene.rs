@@ -50,7 +50,7 @@ impl Scene {
         ]);
         house.admin(&["operator", "Ada"]);
         let apps = rates.iter().enumerate().map(|(number, rate)| {
-            let name = format!("app {number}");
+            let name = format!("app-{number}");
             house.admin(&["app", &name, "--rate-per-s", &rate.to_string()]);
             house.admin(&["key", "app", &name])
         });
