@@ -4,7 +4,6 @@ mod apps;
 mod cast;
 mod city;
 mod picture;
-mod rest;
 mod screen;
 mod story;
 mod wave;
@@ -23,9 +22,9 @@ use uuid::Uuid;
 
 use self::apps::Pushes;
 use self::cast::Cast;
-use self::rest::Rest;
 use self::screen::{Screen, line, pushed};
 use self::story::{Figures, Story};
+use super::rest::Rest;
 use crate::config::{Config, LogFormat};
 use crate::model::Check;
 use crate::store::Store;

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
 mod admin;
+mod bench;
 mod demo;
 mod healthcheck;
 mod migrate;
 mod plan;
+mod rest;
 mod serve;
 mod tail;
 
@@ -42,6 +44,8 @@ enum Command {
     Tail(tail::Args),
     /// Make agencies, apps, operators and keys, straight in the database.
     Admin(admin::Args),
+    /// Measure this machine against what one would otherwise use.
+    Bench(bench::Args),
     /// Ask a running server whether it is ready.
     Healthcheck,
 }
@@ -82,6 +86,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<()> {
             Command::Migrate => migrate::run(&config()?).await,
             Command::Tail(args) => tail::run(args, &config()?).await,
             Command::Admin(args) => admin::run(args, &config()?).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Healthcheck => healthcheck::run(&config()?).await,
         }
     })
