@@ -20,7 +20,11 @@ use crate::model::{AppId, Kind, Reason};
 pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     // It calls an error what we ask for on purpose, such as whether there is a queue; what matters we log
     // ourselves.
-    let quiet = if filter.contains("lapin") { "" } else { ",lapin=off" };
+    let quiet = if filter.contains("lapin") {
+        ""
+    } else {
+        ",lapin=off"
+    };
     let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
         .map_err(|error| format!("log: '{filter}' is no filter such as \"info\": {error}"))?;
     let subscriber = tracing_subscriber::fmt()

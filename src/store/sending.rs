@@ -14,6 +14,8 @@ use super::sql::{Values, statements};
 use super::{Session, StoreError, Tx, lanes};
 use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind, Urgency};
 
+// Where batches are named by their ids, `state || ''` keeps PostgreSQL from walking an index of all that
+// waits or is on its way instead: after a big wave its statistics still say that hardly anything does.
 statements! {
     NEXT_BEST {
         postgres: "SELECT b.id, b.people FROM batches b
@@ -80,7 +82,7 @@ statements! {
     CLAIM_BATCHES {
         postgres: "UPDATE batches SET state = 'sending', fence = $3,
                        sending_at = coalesce(sending_at, $4)
-                   WHERE id = ANY($5) AND app_id = $1 AND state = 'pending' AND expires_at > $4
+                   WHERE id = ANY($5) AND app_id = $1 AND state || '' = 'pending' AND expires_at > $4
                      AND EXISTS (SELECT 1 FROM lanes l WHERE l.app_id = $1 AND l.owner = $2
                                  AND l.fence = $3 AND l.lease_until > $4)
                      AND NOT EXISTS (SELECT 1 FROM switches WHERE name = 'lanes_held' AND is_on)
@@ -124,7 +126,7 @@ statements! {
                                AND (NOT $3 OR a.revision = batches.revision))
                            THEN 'pending' ELSE 'withdrawn' END,
                        sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state || '' = 'sending'
                    RETURNING id, alert_id, kind, state, recipients"
         sqlite: "UPDATE batches SET
                      state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
@@ -145,7 +147,7 @@ statements! {
     }
     MARK_SENT {
         postgres: "UPDATE batches SET state = 'sent', sent_at = $3
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'"
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state || '' = 'sending'"
         sqlite: "UPDATE batches SET state = 'sent', sent_at = $3
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
                    AND fence = $2 AND state = 'sending'"
@@ -153,7 +155,8 @@ statements! {
     MARK_TAKEN {
         postgres: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
                    WHERE id = ANY($3) AND app_id = $1
-                     AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"
+                     AND (state || '' IN ('sending', 'sent')
+                        OR (state || '' = 'pending' AND sending_at IS NOT NULL))"
         sqlite: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($3)) AND app_id = $1
                    AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"

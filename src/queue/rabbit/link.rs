@@ -32,31 +32,40 @@ const HEARTBEAT_S: u16 = 5;
 /// How often the state of a connection is looked at, in case that an event was missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the broker is.
+/// Where the broker is: one node, or those of a cluster.
 #[derive(Debug, Clone)]
 pub struct Broker(SecretString);
 
 /// A broker's URL that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "amqp_url: {0}; expected is amqp://USER:PASSWORD@HOST:PORT/VHOST (or amqps://), with %2f for the vhost /"
+    "amqp_url: {0}; expected is amqp://USER:PASSWORD@HOST:PORT/VHOST (or amqps://), with %2f for the \
+     vhost /, and commas between the nodes of a cluster"
 )]
 pub struct BrokerUrlError(String);
 
 impl Broker {
-    /// The broker behind `amqp://...` or `amqps://...`.
+    /// The broker behind `amqp://...` or `amqps://...`, or several such with commas between them.
     ///
     /// # Errors
     /// [`BrokerUrlError`] if the text is no such URL.
-    pub fn at(url: &SecretString) -> Result<Self, BrokerUrlError> {
-        url.expose_secret()
-            .parse::<AMQPUri>()
-            .map_err(BrokerUrlError)?;
-        Ok(Self(url.clone()))
+    pub fn at(urls: &SecretString) -> Result<Self, BrokerUrlError> {
+        let broker = Self(urls.clone());
+        for node in 0..broker.nodes() {
+            broker.uri(node)?;
+        }
+        Ok(broker)
     }
 
-    fn uri(&self) -> Result<AMQPUri, String> {
-        let mut uri: AMQPUri = self.0.expose_secret().parse()?;
+    fn nodes(&self) -> usize {
+        self.0.expose_secret().split(',').count()
+    }
+
+    /// The node that is tried at this attempt: one after the other.
+    fn uri(&self, attempt: usize) -> Result<AMQPUri, BrokerUrlError> {
+        let mut urls = self.0.expose_secret().split(',');
+        let url = urls.nth(attempt % self.nodes()).unwrap_or_default();
+        let mut uri: AMQPUri = url.trim().parse().map_err(BrokerUrlError)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         Ok(uri)
     }
@@ -65,8 +74,8 @@ impl Broker {
     ///
     /// # Errors
     /// None for a broker that was made by [`Self::at`].
-    pub(super) fn vhost(&self) -> Result<String, String> {
-        Ok(self.uri()?.vhost)
+    pub(super) fn vhost(&self) -> Result<String, BrokerUrlError> {
+        Ok(self.uri(0)?.vhost)
     }
 }
 
@@ -183,10 +192,10 @@ impl Supervisor {
     /// Connect, declare, run, first error, wait, for ever.
     async fn run(self) {
         let mut waits = waits();
-        loop {
+        for attempt in 0_usize.. {
             let connected = tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                connected = self.connect() => connected,
+                connected = self.connect(attempt) => connected,
             };
             match connected {
                 Ok(connection) => {
@@ -205,8 +214,8 @@ impl Supervisor {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<Connection> {
-        let uri = self.broker.uri().map_err(anyhow::Error::msg)?;
+    async fn connect(&self, attempt: usize) -> anyhow::Result<Connection> {
+        let uri = self.broker.uri(attempt)?;
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
         let connecting = async {
             let connection = Connection::connect_uri(uri, properties).await?;
@@ -264,4 +273,38 @@ fn waits() -> ExponentialBackoff {
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_tried_in_turn() {
+        let nodes = "amqp://u:p@one:1/v, amqps://u:p@two/%2f?heartbeat=9".to_owned();
+        let broker = Broker::at(&nodes.into()).unwrap();
+        let uris = [0, 1, 2].map(|attempt| broker.uri(attempt).unwrap());
+        let hosts = uris.each_ref().map(|uri| uri.authority.host.as_str());
+        assert_eq!(hosts, ["one", "two", "one"]);
+        let heartbeats = uris.each_ref().map(|uri| uri.query.heartbeat);
+        assert_eq!(heartbeats, [Some(HEARTBEAT_S), Some(9), Some(HEARTBEAT_S)]);
+        assert_eq!(broker.vhost().unwrap(), "v");
+        assert_eq!(uris[1].vhost, "/");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_without_its_password() {
+        for wrong in [
+            "",
+            "http://u:secret@host",
+            "amqp://u:p@one/v,",
+            "amqp://u:secret@host:port/v",
+        ] {
+            let error = Broker::at(&wrong.to_owned().into())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("expected is amqp://"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::link::Broker;
+use super::link::{Broker, BrokerUrlError};
 use super::topology::alerts_queue;
 use crate::model::App;
 
@@ -34,9 +34,9 @@ impl AppUser {
     /// A new user for an app, not yet known to the broker.
     ///
     /// # Errors
-    /// [`UserError::Url`] if the broker's URL has become unreadable.
+    /// None for a broker that was made by [`Broker::at`].
     pub fn fresh(broker: &Broker, app: &App) -> Result<Self, UserError> {
-        let vhost = broker.vhost().map_err(UserError::Url)?;
+        let vhost = broker.vhost()?;
         let name = hex::encode(rand::random::<[u8; NAME_BYTES]>());
         Ok(Self {
             name: format!("{PREFIX}{}.{name}", app.name),
@@ -67,8 +67,11 @@ impl AppUser {
 /// The broker's users could not be seen to.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// An address is unusable.
-    #[error("amqp_url or amqp_management_url: {0}")]
+    /// The broker's address is unusable.
+    #[error(transparent)]
+    Broker(#[from] BrokerUrlError),
+    /// The management API's address is unusable.
+    #[error("amqp_management_url: {0}; expected is http://USER:PASSWORD@HOST:15672")]
     Url(String),
     /// The management API does not answer.
     #[error("RabbitMQ's management API does not answer: {0}")]
@@ -112,8 +115,7 @@ impl Users {
             .parse()
             .map_err(|error| UserError::Url(format!("{error}")))?;
         if base.cannot_be_a_base() {
-            let expected = "http://USER:PASSWORD@HOST:15672 is expected".to_owned();
-            return Err(UserError::Url(expected));
+            return Err(UserError::Url("it has no host".to_owned()));
         }
         let client = Client::new();
         Ok(Self { client, base })
