@@ -326,6 +326,7 @@ CREATE TABLE batches (
 -- Tokens are random: compressing them costs much and gains little.
 ALTER TABLE batches ALTER COLUMN recipients SET STORAGE EXTERNAL;
 CREATE INDEX batches_pending ON batches (app_id, urgency DESC, wave, probability DESC, id) WHERE state = 'pending';
+CREATE INDEX batches_pending_lowest ON batches (app_id, urgency, wave, probability DESC, id) WHERE state = 'pending';
 CREATE INDEX batches_in_flight ON batches (app_id, id) WHERE state IN ('sending', 'sent');
 CREATE INDEX batches_by_alert ON batches (alert_id, round);
 CREATE INDEX batches_expiring ON batches (expires_at) WHERE state IN ('pending', 'sending', 'sent');

@@ -324,6 +324,7 @@ CREATE TABLE batches (
     expires_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX batches_pending ON batches (app_id, urgency DESC, wave, probability DESC, id) WHERE state = 'pending';
+CREATE INDEX batches_pending_lowest ON batches (app_id, urgency, wave, probability DESC, id) WHERE state = 'pending';
 CREATE INDEX batches_in_flight ON batches (app_id, id) WHERE state IN ('sending', 'sent');
 CREATE INDEX batches_by_alert ON batches (alert_id, round);
 CREATE INDEX batches_expiring ON batches (expires_at) WHERE state IN ('pending', 'sending', 'sent');

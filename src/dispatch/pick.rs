@@ -1,6 +1,7 @@
 //! Which batches an app's lane sends next: the best first, as many as the rate allows and the queue has
 //! room for, none whose case is not active, none by night.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -73,33 +74,30 @@ impl Picker {
             return Ok(Err(Rest::Idle));
         }
         let now = session.now().await?;
-        let lowest = self.since_lowest >= (LOWEST_SHARE - 1) * i64::from(batch_people);
-        let (order, limit) = if lowest {
-            (Order::Lowest, 1)
-        } else {
-            (Order::Best, WINDOW)
-        };
         let quiet = self.quiet_zones(&mut session, now).await?;
-        let mut next = sending::next(&mut session, app.id, now, order, limit, &quiet).await?;
-        drop(session);
-        if next.is_empty() {
+        let best = sending::next(&mut session, app.id, now, Order::Best, WINDOW, &quiet).await?;
+        if best.is_empty() {
             return Ok(Err(Rest::Idle));
         }
+        let few = WINDOW / LOWEST_SHARE + 1;
+        let lowest = sending::next(&mut session, app.id, now, Order::Lowest, few, &quiet).await?;
+        drop(session);
         let room = self.dispatch.queue.room(&app).await.unwrap_or(0);
-        next.truncate(room.saturating_sub(in_hand));
-        if next.is_empty() {
+        let room = room.saturating_sub(in_hand);
+        if room == 0 {
             return Ok(Err(Rest::Full));
         }
+        let limit = (LOWEST_SHARE - 1) * i64::from(batch_people);
+        let mut next = shared_out(best, lowest, self.since_lowest, limit);
+        next.truncate(room);
         let allowed = match allowed(&next, &self.limiter) {
             Ok(allowed) => &next[..allowed],
             Err(wait) => return Ok(Err(Rest::Throttled(wait))),
         };
-        self.since_lowest = if lowest {
-            0
-        } else {
-            self.since_lowest + allowed.iter().map(|(_, people)| people).sum::<i64>()
-        };
-        let ids: Vec<BatchId> = allowed.iter().map(|(id, _)| *id).collect();
+        if let Some(last) = allowed.last() {
+            self.since_lowest = last.since_lowest;
+        }
+        let ids: Vec<BatchId> = allowed.iter().map(|one| one.id).collect();
         let owner = (app.id, owner, fence);
         claim(&self.dispatch, owner, &ids, &quiet, now)
             .await
@@ -144,9 +142,45 @@ async fn claim(
     Ok(claimed)
 }
 
+/// A batch that may be sent next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Candidate {
+    id: BatchId,
+    people: i64,
+    /// People told, this batch included, since the lowest urgency had its share.
+    since_lowest: i64,
+}
+
+/// The best batches in order, with one of the lowest urgency wherever `limit` people have been told
+/// since the last of those.
+fn shared_out(
+    best: Vec<(BatchId, i64)>,
+    lowest: Vec<(BatchId, i64)>,
+    mut since_lowest: i64,
+    limit: i64,
+) -> Vec<Candidate> {
+    let mut taken = HashSet::new();
+    let (mut best, mut lowest) = (best.into_iter(), lowest.into_iter());
+    let mut next = Vec::new();
+    loop {
+        let mut fresh = |(id, _): &(BatchId, i64)| taken.insert(*id);
+        let turn = since_lowest >= limit;
+        let low = turn.then(|| lowest.find(&mut fresh)).flatten();
+        let Some((id, people)) = low.or_else(|| best.find(&mut fresh)) else {
+            return next;
+        };
+        since_lowest = if turn { 0 } else { since_lowest + people };
+        next.push(Candidate {
+            id,
+            people,
+            since_lowest,
+        });
+    }
+}
+
 /// How many of the leading batches the rate allows now; `Err` with the wait if it allows none.
-fn allowed(next: &[(BatchId, i64)], limiter: &DefaultDirectRateLimiter) -> Result<usize, Duration> {
-    for (place, (_, people)) in next.iter().enumerate() {
+fn allowed(next: &[Candidate], limiter: &DefaultDirectRateLimiter) -> Result<usize, Duration> {
+    for (place, Candidate { people, .. }) in next.iter().enumerate() {
         let people = u32::try_from(*people)
             .ok()
             .and_then(NonZeroU32::new)
@@ -192,10 +226,42 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
         };
         let limiter = limiter(&app, 500);
-        let wait = allowed(&[(BatchId::fresh(), 500)], &limiter).unwrap_err();
+        let batch = (BatchId::fresh(), 500);
+        let next = shared_out(vec![batch], vec![batch], 0, 4_500);
+        let wait = allowed(&next, &limiter).unwrap_err();
         assert!(
             wait > Duration::from_millis(4_900) && wait <= Duration::from_secs(5),
             "{wait:?}"
+        );
+    }
+
+    #[test]
+    fn every_tenth_person_is_of_the_lowest_urgency_and_nobody_is_told_twice() {
+        let batches = |n: usize| -> Vec<_> { (0..n).map(|_| (BatchId::fresh(), 500)).collect() };
+        let (urgent, other) = (batches(30), batches(5));
+        let places = |next: &[Candidate]| -> Vec<usize> {
+            let is_other = |one: &&Candidate| other.iter().any(|(id, _)| *id == one.id);
+            let places = next.iter().enumerate();
+            places
+                .filter(|(_, one)| is_other(one))
+                .map(|(place, _)| place)
+                .collect()
+        };
+        let next = shared_out(urgent.clone(), other.clone(), 0, 4_500);
+        assert_eq!((places(&next), next.len()), (vec![9, 19, 29], 33));
+        // It goes on where the last window ended.
+        let next = shared_out(
+            urgent[7..].to_vec(),
+            other.clone(),
+            next[6].since_lowest,
+            4_500,
+        );
+        assert_eq!(places(&next), [2, 12, 22]);
+        // Where all are of one urgency, the share changes nothing.
+        let next = shared_out(urgent.clone(), urgent[..4].to_vec(), 0, 4_500);
+        assert_eq!(
+            next.iter().map(|one| one.id).collect::<HashSet<_>>().len(),
+            30
         );
     }
 }

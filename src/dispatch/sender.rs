@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,6 +24,8 @@ use crate::store::{StoreError, sending, told};
 const ROOM_WAIT: Duration = Duration::from_millis(250);
 /// How long to wait before a queue that could not be opened is tried again.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
+/// How often an idle lane looks whether its queue is still there: somebody may have deleted it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before recording again what became of batches.
 const RECORD_AGAIN: Duration = Duration::from_millis(100);
 /// How long, once the server is stopping, the queue may take to confirm what is on its way.
@@ -60,6 +63,7 @@ impl Sender {
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut open = false;
         let mut complaint = None;
+        let mut looked = Instant::now();
         while !self.shutdown.is_cancelled() {
             let app = self.tenure().app;
             if !(open && self.dispatch.queue.is_open(app.id)) {
@@ -76,7 +80,17 @@ impl Sender {
                 }
             }
             match self.send().await? {
-                Rest::Idle => self.pause(self.dispatch.config.dispatch.poll()).await,
+                Rest::Idle => {
+                    self.pause(self.dispatch.config.dispatch.poll()).await;
+                    if looked.elapsed() >= LOOK_EVERY {
+                        looked = Instant::now();
+                        // A queue that is gone is not open any more.
+                        tokio::select! {
+                            () = self.shutdown.cancelled() => {}
+                            _ = self.dispatch.queue.room(&app) => {}
+                        }
+                    }
+                }
                 Rest::Throttled(wait) => self.pause(wait).await,
                 Rest::Full => tokio::select! {
                     () = self.shutdown.cancelled() => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -142,13 +142,17 @@ impl Link {
     /// the connection is given up.
     pub async fn patiently<F: Future>(&self, answer: F) -> Option<F::Output> {
         let mut answer = pin!(answer);
+        let asked = self.connection();
         loop {
             match tokio::time::timeout(ANSWER_WITHIN, &mut answer).await {
                 Ok(answer) => return Some(answer),
                 Err(_) if self.blocked() => {}
                 Err(_) => {
                     tracing::warn!("the broker has not answered in time, connecting anew");
-                    self.give_up.notify_one();
+                    // Others may have waited, too, and the next connection be there already.
+                    if self.connection().as_ref().map(Arc::as_ptr) == asked.as_ref().map(Arc::as_ptr) {
+                        self.give_up.notify_one();
+                    }
                     return None;
                 }
             }
@@ -232,6 +236,8 @@ impl Supervisor {
         let connection = Arc::new(connection);
         tracing::info!(connection = self.name, "connected to the broker");
         let mut events = pin!(connection.events_listener());
+        // What was said of the one before is not for this one.
+        let _ = self.give_up.notified().now_or_never();
         self.set.send_replace(Some(Arc::clone(&connection)));
         let why = loop {
             tokio::select! {
