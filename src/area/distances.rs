@@ -45,8 +45,12 @@ struct Row {
 pub struct Chosen<'a> {
     /// The category whose figures apply: the profile's own, unless it is an unknown adult.
     pub category: Category,
-    /// The distances in km within which 25, 50, 75 and 95 % were found.
-    pub quantiles_km: [f64; 4],
+    /// The environment that the row stands for, `None` where it is the category's one row.
+    pub environment: Option<Environment>,
+    /// The distances in km within which 25, 50 and 75 % were found.
+    pub quartiles_km: [f64; 3],
+    /// The distance in km within which 95 % were found; none for an abduction.
+    pub r95_km: Option<f64>,
     /// Where the figures come from.
     pub source: &'a str,
     /// Every fallback taken and assumption made, in words.
@@ -127,7 +131,7 @@ impl DistanceTable {
     /// illness below it and where the age is not known [A].
     ///
     /// # Errors
-    /// [`AreaError::NoDistance95`] where the row has no 95 % distance, as abduction has none.
+    /// [`AreaError::NoRow`] where there is none, which a checked table leaves out for no category.
     pub fn row(&self, profile: &Profile, dementia_from_age: u8) -> Result<Chosen<'_>, AreaError> {
         let mut assumptions = Vec::new();
         let category = match profile.category {
@@ -153,11 +157,11 @@ impl DistanceTable {
         if found.is_none() && wanted != Environment::Default {
             assumptions.push(format!("no {wanted} row for {category}: took its one row"));
         }
-        let r95 = row.r95_km.ok_or(AreaError::NoDistance95 { category })?;
-        let [r25, r50, r75] = row.quartiles_km;
         Ok(Chosen {
             category,
-            quantiles_km: [r25, r50, r75, r95],
+            environment: found,
+            quartiles_km: row.quartiles_km,
+            r95_km: row.r95_km,
             source: &row.source,
             assumptions,
         })

@@ -26,17 +26,14 @@ fn told(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn every_profile_but_an_abduction_has_distances() {
+fn every_profile_has_distances_and_all_but_an_abduction_four() {
     let table = shipped();
     for &category in Category::ALL {
         for &environment in Environment::ALL {
-            match table.row(&profile(category, environment), 65) {
-                Ok(row) => assert!(row.quantiles_km.is_sorted(), "{category} {environment}"),
-                Err(error) => {
-                    assert_eq!(category, Category::Abduction);
-                    assert_eq!(error, AreaError::NoDistance95 { category });
-                }
-            }
+            let row = table.row(&profile(category, environment), 65).unwrap();
+            let distances: Vec<f64> = row.quartiles_km.into_iter().chain(row.r95_km).collect();
+            assert!(distances.is_sorted(), "{category} {environment}");
+            assert_eq!(distances.len() == 3, category == Category::Abduction);
         }
     }
 }
@@ -48,7 +45,13 @@ fn a_row_of_its_own_needs_no_assumption() {
         .row(&profile(Category::Dementia, Environment::Urban), 65)
         .unwrap();
     assert_eq!(
-        row.quantiles_km.map(f64::to_bits),
+        [
+            row.quartiles_km[0],
+            row.quartiles_km[1],
+            row.quartiles_km[2],
+            row.r95_km.unwrap()
+        ]
+        .map(f64::to_bits),
         [0.321_869_f64, 1.126_541, 3.218_688, 12.552_883].map(f64::to_bits)
     );
     assert_eq!(row.assumptions, [""; 0]);
@@ -65,7 +68,7 @@ fn fallbacks_go_to_the_wider_environment_then_default_then_any() {
     let check = |category, environment, r50_km: f64, told: &str| {
         let row = table.row(&profile(category, environment), 65).unwrap();
         assert!(
-            (row.quantiles_km[1] - r50_km).abs() < 1e-12,
+            (row.quartiles_km[1] - r50_km).abs() < 1e-12,
             "{category} {environment}"
         );
         assert_eq!(row.assumptions, [told]);
@@ -138,7 +141,10 @@ fn teenagers_in_town_follow_the_published_log_normal() {
     let row = table
         .row(&profile(Category::Child13To15, Environment::Urban), 65)
         .unwrap();
-    for (q, km) in [0.25, 0.50, 0.75, 0.95].into_iter().zip(row.quantiles_km) {
+    for (q, km) in [0.25, 0.50, 0.75, 0.95]
+        .into_iter()
+        .zip(row.quartiles_km.into_iter().chain(row.r95_km))
+    {
         let expected = libm::exp(-0.833_184 + 1.994_810 * normal::quantile(q));
         assert!((km - expected).abs() < 1e-6, "{q}: {km}, not {expected}");
     }

@@ -5,17 +5,16 @@ use crate::area::{DistanceTable, PlanInputs, Settings, plan};
 use crate::model::{Category, Environment, Mobility, Profile};
 
 fn map(lat: f64, lon: f64) -> (Plan, Value) {
+    let profile = Profile {
+        category: Category::Child1To3,
+        age: None,
+        mobility: Mobility::Normal,
+        environment: Environment::Urban,
+    };
+    let lkp = Position::new(lat, lon).unwrap();
     let inputs = PlanInputs {
-        profile: Profile {
-            category: Category::Child1To3,
-            age: None,
-            mobility: Mobility::Normal,
-            environment: Environment::Urban,
-        },
-        lkp: Position::new(lat, lon).unwrap(),
         accuracy_m: 50.0,
-        elapsed: Duration::from_hours(2),
-        lead: Duration::ZERO,
+        ..PlanInputs::new(profile, lkp, Duration::from_hours(2))
     };
     let plan = plan(
         &DistanceTable::shipped().unwrap(),

@@ -56,17 +56,16 @@ enum Format {
 /// # Errors
 /// What the model has no answer for, such as an abduction; output that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let profile = Profile {
+        category: args.category,
+        age: args.age,
+        mobility: args.mobility,
+        environment: args.environment,
+    };
     let inputs = PlanInputs {
-        profile: Profile {
-            category: args.category,
-            age: args.age,
-            mobility: args.mobility,
-            environment: args.environment,
-        },
-        lkp: args.at,
         accuracy_m: args.accuracy,
-        elapsed: args.elapsed,
         lead: args.lead,
+        ..PlanInputs::new(profile, args.at, args.elapsed)
     };
     let plan = area::plan(&DistanceTable::shipped()?, &Settings::default(), &inputs)?;
     let shown = match args.format {
