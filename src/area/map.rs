@@ -6,11 +6,11 @@ use super::cells::{self, CellProbability};
 use super::mixture::{Centre, Mover};
 use super::searched::{SearchEffect, Searches};
 
-/// The share of each part that is worked out cell by cell. The rest of it may be anywhere.
+/// The share of a part that is worked out cell by cell. The rest of it may be anywhere.
 const MAPPED: f64 = 0.99;
 
-/// A part of less weight than this is not drawn: it may be anywhere.
-const TOO_LIGHT: f64 = 1e-4;
+/// Of a light part more may be left out: so much of the whole map, and all of it if it is no more.
+const LEFT_OUT: f64 = 0.002;
 
 /// The probability of every cell that matters.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,12 +46,13 @@ impl Map {
         let mut elsewhere = 0.0;
         for centre in centres {
             for part in mover.parts(centre, now_h) {
-                if part.weight < TOO_LIGHT {
+                let mapped = (1.0 - LEFT_OUT / part.weight).min(MAPPED);
+                if mapped <= 0.0 {
                     elsewhere += part.weight;
                     continue;
                 }
                 let radial = part.radial();
-                let far_km = radial.reaching_km(MAPPED).min(farthest_km);
+                let far_km = radial.reaching_km(mapped).min(farthest_km);
                 let drawn = cells::by_cell(
                     part.position,
                     &radial,

@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use super::cells::Heading;
 use super::inputs::{KnownPlace, PlanInputs, Transport};
 use super::law::StaticLaw;
-use super::radial::Radial;
+use super::radial::{self, Radial};
 use super::settings::{Movement, Settings};
 use super::sphere::{self, Horizon, great_circle_km};
 use super::travel::{TimeLaw, reach_km};
@@ -236,17 +236,35 @@ impl Part {
         let km = libm::hypot(offset[0], offset[1]);
         let factor = self.heading.map_or(1.0, |heading| heading.factor(offset));
         let sigma_km = libm::hypot(self.sigma_km, sigma_km);
-        let density = match &self.spread {
-            _ if sigma_km > 0.0 => self.exact().blurred_density(km, sigma_km),
-            Spread::Walk(law) if law.reach_km() > NEAREST_KM => {
-                law.bounded_density(km.max(NEAREST_KM))
-            }
-            // Nobody has moved.
-            Spread::Walk(_) | Spread::Still if km <= NEAREST_KM => f64::INFINITY,
-            Spread::Walk(_) | Spread::Still => 0.0,
-            Spread::Ride([slow, fast]) => ride_density([*slow, *fast], km),
+        let density = if sigma_km > 0.0 {
+            radial::blurred_density(|km| self.spread.within(km), km, sigma_km)
+        } else {
+            self.spread.density(km)
         };
         factor * density
+    }
+}
+
+impl Spread {
+    /// The probability of being within `km`.
+    fn within(&self, km: f64) -> f64 {
+        match self {
+            Self::Walk(law) => law.bounded_cdf(km),
+            Self::Ride(span) => ridden(*span, km),
+            Self::Still => 1.0,
+        }
+    }
+
+    /// The probability per km² at `km`. Infinite on the spot where all are.
+    fn density(&self, km: f64) -> f64 {
+        match self {
+            Self::Walk(law) if law.reach_km() > NEAREST_KM => {
+                law.bounded_density(km.max(NEAREST_KM))
+            }
+            Self::Ride([slow, fast]) if *slow > NEAREST_KM => ride_density([*slow, *fast], km),
+            _ if km <= NEAREST_KM => f64::INFINITY,
+            _ => 0.0,
+        }
     }
 }
 

@@ -109,47 +109,47 @@ impl Radial {
         // Nearer than this the density is as good as even: it is that of a normal error.
         let near = (sigma_km * 0.05).min(far / 2.0);
         Self::with_steps(BLURRED_STEPS, [near, far], 0.0, |km| {
-            self.blurred_within(km, sigma_km)
+            blurred_within(|km| self.within(km), km, sigma_km)
         })
     }
+}
 
-    /// The probability of being within `km` when everybody is moved by a normal error.
-    ///
-    /// Somebody at the distance ρ is then within r with the probability `1 - Q1(ρ/σ, r/σ)`
-    /// (Marcum's Q function). Its mean over everybody is, by parts, the integral of `F(ρ)` times
-    /// `-d/dρ (1 - Q1) = r/σ² exp(-(r² + ρ²) / 2σ²) I1(r ρ/σ²)`, a bell round r.
-    #[must_use]
-    pub fn blurred_within(&self, km: f64, sigma_km: f64) -> f64 {
-        let r = km / sigma_km;
-        let (low, high) = ((r - DEVIATIONS).max(0.0), r + DEVIATIONS);
-        // What lies near the centre is much finer than the bell.
-        let power = if low > 0.0 { 1.0 } else { 3.0 };
-        let integral: f64 = (0..PARTS)
-            .map(|i| {
-                let x = (f64::from(i) + 0.5) / f64::from(PARTS);
-                let rho = low + (high - low) * libm::pow(x, power);
-                let width = (high - low) * power * libm::pow(x, power - 1.0) / f64::from(PARTS);
-                let bell = libm::exp(-0.5 * (r - rho) * (r - rho)) * r * scaled_i1(r * rho);
-                self.within(rho * sigma_km) * bell * width
-            })
-            .sum();
-        integral.min(1.0)
-    }
+/// The probability of being within `km` when everybody is moved by a normal error of `sigma_km`
+/// along each axis, above 0. `within` says how likely they are within a distance before that.
+///
+/// Somebody at the distance ρ is then within r with the probability `1 - Q1(ρ/σ, r/σ)` (Marcum's Q
+/// function). Its mean over everybody is, by parts, the integral of `F(ρ)` times
+/// `-d/dρ (1 - Q1) = r/σ² exp(-(r² + ρ²) / 2σ²) I1(r ρ/σ²)`, a bell round r.
+fn blurred_within(within: impl Fn(f64) -> f64, km: f64, sigma_km: f64) -> f64 {
+    let r = km / sigma_km;
+    let (low, high) = ((r - DEVIATIONS).max(0.0), r + DEVIATIONS);
+    // What lies near the centre is much finer than the bell.
+    let power = if low > 0.0 { 1.0 } else { 3.0 };
+    let integral: f64 = (0..PARTS)
+        .map(|i| {
+            let x = (f64::from(i) + 0.5) / f64::from(PARTS);
+            let rho = low + (high - low) * libm::pow(x, power);
+            let width = (high - low) * power * libm::pow(x, power - 1.0) / f64::from(PARTS);
+            let bell = libm::exp(-0.5 * (r - rho) * (r - rho)) * r * scaled_i1(r * rho);
+            within(rho * sigma_km) * bell * width
+        })
+        .sum();
+    integral.min(1.0)
+}
 
-    /// The probability per km² at `km` when everybody is moved by a normal error of `sigma_km`: the
-    /// mean over a narrow ring, or over a small disc at the centre.
-    #[must_use]
-    pub fn blurred_density(&self, km: f64, sigma_km: f64) -> f64 {
-        let (inner, outer) = ((km - 0.1 * sigma_km).max(0.0), km + 0.1 * sigma_km);
-        let within = |km: f64| {
-            if km > 0.0 {
-                self.blurred_within(km, sigma_km)
-            } else {
-                0.0
-            }
-        };
-        (within(outer) - within(inner)) / (PI * (outer * outer - inner * inner))
-    }
+/// The probability per km² at `km` when everybody is moved by a normal error of `sigma_km` along each
+/// axis, above 0: the mean over a narrow ring, or over a small disc at the centre. `within` says how
+/// likely they are within a distance before that.
+#[must_use]
+pub fn blurred_density(within: impl Fn(f64) -> f64, km: f64, sigma_km: f64) -> f64 {
+    let (inner, outer) = ((km - 0.1 * sigma_km).max(0.0), km + 0.1 * sigma_km);
+    let nearer = if inner > 0.0 {
+        blurred_within(&within, inner, sigma_km)
+    } else {
+        0.0
+    };
+    let ring = PI * (outer * outer - inner * inner);
+    (blurred_within(&within, outer, sigma_km) - nearer) / ring
 }
 
 /// The probability that a normal error in the plane is at most `deviations` long (Rayleigh).

@@ -64,7 +64,7 @@ fn variances_add_up() {
             blurred.within(km)
         );
         let density = libm::exp(-0.5 * (km / 0.5) * (km / 0.5)) / (2.0 * PI * 0.25);
-        let got = Radial::gaussian(0.4).blurred_density(km, 0.3);
+        let got = blurred_density(|km| Radial::gaussian(0.4).within(km), km, 0.3);
         assert!(
             (got / density - 1.0).abs() < 2e-3,
             "{km}: {got}, not {density}"

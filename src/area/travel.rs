@@ -36,6 +36,8 @@ pub struct TimeLaw {
     law: StaticLaw,
     reach_km: f64,
     shares: Vec<Share>,
+    /// The share of people whom the reach does not hold back.
+    within_reach: f64,
 }
 
 /// Some of the people and the share of their final distance they have covered.
@@ -79,11 +81,7 @@ impl TimeLaw {
                 weight: arrived,
             });
         }
-        Self {
-            law,
-            reach_km: reach_km(movement.speed_kmh, until_h - from_h),
-            shares,
-        }
+        Self::bounded(law, reach_km(movement.speed_kmh, until_h - from_h), shares)
     }
 
     /// The law of people who are as far as they will get, but not beyond `reach_km`.
@@ -93,11 +91,20 @@ impl TimeLaw {
             ln: 0.0,
             weight: 1.0,
         };
-        Self {
+        Self::bounded(law, reach_km, vec![all])
+    }
+
+    fn bounded(law: StaticLaw, reach_km: f64, shares: Vec<Share>) -> Self {
+        let mut law = Self {
             law,
             reach_km,
-            shares: vec![all],
+            shares,
+            within_reach: 1.0,
+        };
+        if reach_km > 0.0 && reach_km.is_finite() {
+            law.within_reach = law.unbounded(libm::log(reach_km));
         }
+        law
     }
 
     /// The farthest that anybody can be, in km.
@@ -124,7 +131,7 @@ impl TimeLaw {
         if km >= self.reach_km {
             1.0
         } else if km > 0.0 {
-            self.unbounded(libm::log(km)) / self.within_reach()
+            self.unbounded(libm::log(km)) / self.within_reach
         } else {
             0.0
         }
@@ -140,16 +147,7 @@ impl TimeLaw {
             let scale = libm::exp(share.ln);
             share.weight * self.law.areal_density(km / scale) / (scale * scale)
         };
-        self.shares.iter().map(density).sum::<f64>() / self.within_reach()
-    }
-
-    /// The share of people whom the reach does not hold back.
-    fn within_reach(&self) -> f64 {
-        if self.reach_km.is_finite() {
-            self.unbounded(libm::log(self.reach_km))
-        } else {
-            1.0
-        }
+        self.shares.iter().map(density).sum::<f64>() / self.within_reach
     }
 
     /// `F_t` without the reach, at a distance given by its natural logarithm.
