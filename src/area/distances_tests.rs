@@ -220,3 +220,54 @@ fn the_digest_is_of_the_text() {
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
 }
+
+#[test]
+fn own_rows_go_over_the_shipped_ones() {
+    let header = HEADER.join(",");
+    let own = format!("{header}\ndementia,urban,0.2,0.8,2.0,7.0,own cases 2019 to 2026\n");
+    let table = shipped().with_rows(&own).unwrap();
+    let urban = profile(Category::Dementia, Environment::Urban);
+    let row = table.row(&urban, 65).unwrap();
+    assert_eq!(row.source, "own cases 2019 to 2026");
+    assert_eq!(row.r95_km, Some(7.0));
+    let other = profile(Category::Hiker, Environment::Urban);
+    assert_eq!(
+        table.row(&other, 65).unwrap(),
+        shipped().row(&other, 65).unwrap()
+    );
+    assert_ne!(table.digest(), shipped().digest());
+    let twice = shipped().with_rows(&own).unwrap();
+    assert_eq!(table.digest(), twice.digest());
+    assert_ne!(
+        table.digest(),
+        shipped()
+            .with_rows(&own.replace("7.0", "7.1"))
+            .unwrap()
+            .digest()
+    );
+    let wrong = shipped().with_rows(&own.replace("0.8", "0.1")).unwrap_err();
+    assert!(
+        wrong
+            .to_string()
+            .contains("line 2 (dementia,urban): each distance"),
+        "{wrong}"
+    );
+    let none = shipped().with_rows("").unwrap_err();
+    assert!(
+        none.to_string()
+            .contains("the columns must be category,environment,r25_km"),
+        "{none}"
+    );
+}
+
+#[test]
+fn only_an_abduction_may_do_without_the_last_distance() {
+    let told = told(
+        "autism,urban,0.321869,0.965606,3.862426,8.04672",
+        "autism,urban,0.3,0.9,3.8,",
+    );
+    assert!(
+        told.contains("line 3 (autism,urban): r95_km must be a number of km above 0"),
+        "{told}"
+    );
+}
