@@ -9,7 +9,9 @@
 //! into recipients, `geojson` and `svg` a plan into maps, `explain` into words; `calibration` holds
 //! the model against closed cases.
 
+mod calibration;
 mod cells;
+mod closed;
 mod cover;
 mod csv;
 mod disc;
@@ -36,7 +38,9 @@ mod svg;
 mod travel;
 mod waves;
 
+pub use calibration::{Calibration, Coverage, FittedRow, Rossmo, Transform, calibrate};
 pub use cells::CellProbability;
+pub use closed::{ClosedCase, WrongRow, closed_cases};
 pub use cover::{compact, ranges};
 pub use distances::{Chosen, DistanceTable};
 pub use error::{AreaError, TableError, TableProblem};

@@ -84,7 +84,8 @@ impl Radii {
     }
 
     /// None of them beyond so many km.
-    fn at_most(self, km: f64) -> Self {
+    #[must_use]
+    pub(super) fn at_most(self, km: f64) -> Self {
         Self {
             r25: self.r25.min(km),
             r50: self.r50.min(km),
