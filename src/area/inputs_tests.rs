@@ -96,7 +96,8 @@ fn a_number_out_of_bounds_is_named() {
         ),
         (
             told(|i| {
-                i.looked_for[0].by = Search::Alert(vec![("881976bb67fffff".parse().unwrap(), -3.0)])
+                i.looked_for[0].by =
+                    Search::Alert(vec![("881976bb67fffff".parse().unwrap(), -3.0)]);
             }),
             "looked_for[0].by.alert[881976bb67fffff] must be a number of people",
         ),

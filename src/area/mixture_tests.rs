@@ -147,7 +147,7 @@ proptest! {
         km in 0.05..6.0_f64, hours in 2.0..10.0_f64, ride in any::<bool>(), accuracy_m in prop_oneof![Just(0.0), 20.0..800.0_f64],
     ) {
         let transport = if ride { Transport::VehicleOrTransit } else { Transport::OnFoot };
-        let inputs = PlanInputs { transport, accuracy_m, ..inputs(10) };
+        let inputs = PlanInputs { accuracy_m, transport, ..inputs(10) };
         let (density, slope) = with(&inputs, |mover| {
             let density = mover.density(&[mover.start()], hours, km_east(km), 0.0);
             let within = |km: f64| -> f64 {
