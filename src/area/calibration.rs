@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cells;
 use super::closed::ClosedCase;
+use super::disc;
 use super::distances::DistanceTable;
 use super::error::AreaError;
 use super::figures::Figures;
@@ -163,7 +164,7 @@ fn verdict(
     }
     let km = great_circle_km(inputs.lkp, case.found);
     let radial = mover.parts(&start, now_h)[0].radial();
-    let (resolution, _) = figures.extent(&mover, now_h);
+    let resolution = figures.extent(&mover, now_h).resolution;
     let scale = match figures.basis.movement {
         Some(_) => {
             settings
@@ -195,7 +196,12 @@ fn score(
     }
     let home = Cell::at(found, resolution).index();
     let far_km = HALF_BOX_KM * std::f64::consts::SQRT_2;
-    let drawn = cells::by_cell(lkp, radial, None, far_km, resolution);
+    let drawn = cells::by_cell(
+        lkp,
+        radial,
+        None,
+        &disc::cells_within(lkp, far_km, resolution),
+    );
     let density_at_find = drawn
         .iter()
         .find(|(cell, _)| *cell == home)

@@ -5,7 +5,6 @@ use std::f64::consts::{PI, TAU};
 use h3o::{CellIndex, LatLng, Resolution};
 use serde::{Deserialize, Serialize};
 
-use super::disc;
 use super::radial::Radial;
 use super::sphere::Horizon;
 use crate::model::{Cell, Position};
@@ -73,8 +72,8 @@ impl Heading {
 
 /// The resolution of a case's cells: 9 (0.1 km²) where three quarters are found within 3 km in the
 /// end, 8 (0.7 km²) where they are not, and coarser where `far_km`, the distance that holds 95 %,
-/// would have more than 30,000 cells. Without vehicles both depend on the case alone, so that the
-/// resolution stays the same for its life.
+/// would have more than 30,000 cells. On foot both depend on the case alone, so that the resolution
+/// stays the same for its life.
 #[must_use]
 pub fn resolution(static_r75_km: f64, far_km: f64) -> Resolution {
     let finest = if static_r75_km < 3.0 {
@@ -94,7 +93,7 @@ pub fn farthest_km(resolution: Resolution) -> f64 {
     libm::sqrt(2.0 * MOST_CELLS * resolution.area_km2() / PI)
 }
 
-/// The probability of every cell within `far_km` of the centre, in the order of their numbers.
+/// The probability of each of some cells, in their order, without those that have next to none.
 ///
 /// By Gauss's theorem the integral of the density over a cell is that of `F(r) / 2 pi` over the
 /// angle along its border, once round. Neighbours have their edge in common and opposite, so the
@@ -105,13 +104,12 @@ pub fn by_cell(
     centre: Position,
     radial: &Radial,
     heading: Option<&Heading>,
-    far_km: f64,
-    resolution: Resolution,
+    cells: &[CellIndex],
 ) -> Vec<(CellIndex, f64)> {
     let horizon = Horizon::at(centre);
-    disc::cells_within(centre, far_km, resolution)
-        .into_iter()
-        .map(|cell| (cell, probability(cell, &horizon, radial, heading)))
+    cells
+        .iter()
+        .map(|&cell| (cell, probability(cell, &horizon, radial, heading)))
         .filter(|(_, p)| *p > NEGLIGIBLE)
         .collect()
 }

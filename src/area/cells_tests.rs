@@ -1,4 +1,5 @@
 use super::*;
+use crate::area::disc::cells_within;
 use crate::area::great_circle_km;
 use crate::area::law::StaticLaw;
 use crate::area::settings::Movement;
@@ -23,7 +24,7 @@ fn aberdeen() -> Position {
 
 fn best_first(lkp: Position, radial: &Radial, resolution: Resolution) -> Vec<(CellIndex, f64)> {
     let far_km = radial.reaching_km(0.99);
-    let mut cells = by_cell(lkp, radial, None, far_km, resolution);
+    let mut cells = by_cell(lkp, radial, None, &cells_within(lkp, far_km, resolution));
     cells.sort_by(|a, b| b.1.total_cmp(&a.1));
     cells
 }
@@ -91,7 +92,7 @@ fn the_smallest_set_has_no_holes_and_no_ring() {
 /// The probability of a disc of cells against points drawn from the law.
 #[test]
 fn cells_agree_with_points_drawn_from_the_law() {
-    const POINTS: u32 = 400_000;
+    const POINTS: u32 = 150_000;
     let lkp = aberdeen();
     let law = after(2.0);
     let heading = Heading::new(60.0, 1.5);
@@ -99,8 +100,7 @@ fn cells_agree_with_points_drawn_from_the_law() {
         lkp,
         &radial(2.0),
         Some(&heading),
-        law.reach_km(),
-        Resolution::Eight,
+        &cells_within(lkp, law.reach_km(), Resolution::Eight),
     );
     let ours: std::collections::HashMap<_, _> = cells.into_iter().collect();
     let horizon = Horizon::at(lkp);
@@ -121,7 +121,7 @@ fn cells_agree_with_points_drawn_from_the_law() {
     }
     for (cell, p) in drawn {
         let off = (ours.get(&cell).copied().unwrap_or(0.0) - p).abs();
-        assert!(off < 4e-4 + 0.01 * p, "{cell}: {off} of {p}");
+        assert!(off < 4e-4 + 0.015 * p, "{cell}: {off} of {p}");
     }
 }
 
@@ -131,7 +131,12 @@ fn law_within_reach(law: &TimeLaw) -> f64 {
 
 #[test]
 fn a_person_just_gone_is_in_the_cell_of_the_last_known_position() {
-    let cells = by_cell(aberdeen(), &Radial::point(), None, 1.0, Resolution::Nine);
+    let cells = by_cell(
+        aberdeen(),
+        &Radial::point(),
+        None,
+        &cells_within(aberdeen(), 1.0, Resolution::Nine),
+    );
     assert_eq!(cells.len(), 1, "{cells:?}");
     assert_eq!(cells[0].0, Cell::at(aberdeen(), Resolution::Nine).index());
     assert!((cells[0].1 - 1.0).abs() < 1e-7);
@@ -177,7 +182,7 @@ proptest! {
         let lkp = Position::new(lat, lon).unwrap();
         let (law, radial) = (after(hours), radial(hours));
         let heading = bearing.map(|bearing| Heading::new(bearing, 2.0));
-        let cells = by_cell(lkp, &radial, heading.as_ref(), radial.reaching_km(0.99), Resolution::Eight);
+        let cells = by_cell(lkp, &radial, heading.as_ref(), &cells_within(lkp, radial.reaching_km(0.99), Resolution::Eight));
         let sum: f64 = cells.iter().map(|one| one.1).sum();
         prop_assert!((0.99 - 1e-9..=1.0 + 1e-9).contains(&sum), "{sum}");
         prop_assert!(cells.iter().all(|one| one.1 >= 0.0));

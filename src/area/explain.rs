@@ -58,7 +58,7 @@ fn row(plan: &Plan) -> Reason {
     );
     let environment = basis
         .environment
-        .map_or("any country", |environment| environment.name());
+        .map_or("any", |environment| environment.name());
     let stands_in = if basis.category == plan.inputs.profile.category {
         String::new()
     } else {
@@ -69,7 +69,7 @@ fn row(plan: &Plan) -> Reason {
         None => String::new(),
     };
     let text = format!(
-        "{stands_in}Of people of the kind '{}' in '{environment}'{mobility}, a quarter are found within {r25} of where \
+        "{stands_in}Of people of the kind '{}' in the environment '{environment}'{mobility}, a quarter are found within {r25} of where \
          they were last seen, half within {r50}, three quarters within {r75}{most}, however long it takes.",
         basis.category
     );
@@ -331,6 +331,8 @@ fn named(what: &str, name: &str, index: usize) -> String {
 fn km(km: f64) -> String {
     if km < 0.995 {
         format!("{:.0} m", km * 1_000.0)
+    } else if km < 9.995 {
+        format!("{km:.2} km")
     } else if km < 99.5 {
         format!("{km:.1} km")
     } else {

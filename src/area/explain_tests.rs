@@ -44,16 +44,16 @@ fn a_plain_case_needs_few_words() {
     assert_eq!(abouts, ["distances", "law", "time", "waves"]);
     assert!(reasons[0].source.starts_with("Koester 2008"));
     assert!(
-        about(&reasons, "distances").contains("half within 1.1 km"),
+        about(&reasons, "distances").contains("half within 1.13 km"),
         "{}",
         reasons[0].text
     );
     let time = about(&reasons, "time");
     for part in [
         "2 h 00 min",
-        "half have got 967 m far, of 1.1 km",
-        "9.0 km, of 12.6 km",
-        "nobody is beyond 9.0 km",
+        "half have got 967 m far, of 1.13 km",
+        "9.00 km, of 12.6 km",
+        "nobody is beyond 9.00 km",
     ] {
         assert!(time.contains(part), "{part} is not in {time}");
     }

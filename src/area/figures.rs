@@ -42,6 +42,17 @@ pub struct Figures {
     assumptions: Vec<String>,
 }
 
+/// How fine a map is and how far it goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extent {
+    /// The resolution of its cells.
+    pub resolution: Resolution,
+    /// How far from each centre it goes at most, however many cells it could take.
+    pub most_km: f64,
+    /// The resolution of the cells that can only be reached by vehicle, coarser or the same.
+    pub ridden: Resolution,
+}
+
 impl Figures {
     /// Looks them up. An abduction, which has no 95 % distance, goes by the policy for it; and who
     /// was abducted by vehicle goes by the figures for abductions.
@@ -123,19 +134,24 @@ impl Figures {
         }
     }
 
-    /// The resolution of the map, and how far it goes at most, in km.
+    /// How fine the map is and how far it goes.
     #[must_use]
-    pub fn extent(&self, mover: &Mover, now_h: f64) -> (Resolution, f64) {
+    pub fn extent(&self, mover: &Mover, now_h: f64) -> Extent {
         let [.., static_r75_km] = self.basis.quartiles_km;
-        let far_km = match self.policy {
-            Some(Policy::AbductionByVehicle) => policy::WIDEST_KM,
-            None if mover.riding() > 0.0 => mover.ride_km(now_h)[1].max(mover.law.quantile(0.95)),
-            None => mover.law.quantile(0.95),
-        };
-        let resolution = cells::resolution(static_r75_km, far_km);
-        match self.policy {
-            Some(Policy::AbductionByVehicle) => (resolution, far_km),
-            None => (resolution, cells::farthest_km(resolution)),
+        if self.policy.is_some() {
+            let resolution = cells::resolution(static_r75_km, policy::WIDEST_KM);
+            return Extent {
+                resolution,
+                most_km: policy::WIDEST_KM,
+                ridden: resolution,
+            };
+        }
+        let resolution = cells::resolution(static_r75_km, mover.law.quantile(0.95));
+        let [_, fastest_km] = mover.ride_km(now_h);
+        Extent {
+            resolution,
+            most_km: f64::INFINITY,
+            ridden: cells::resolution(static_r75_km, fastest_km).min(resolution),
         }
     }
 

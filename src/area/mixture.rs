@@ -207,6 +207,12 @@ impl Mover<'_> {
 }
 
 impl Part {
+    /// Whether these people go by vehicle.
+    #[must_use]
+    pub const fn rides(&self) -> bool {
+        matches!(self.spread, Spread::Ride(_))
+    }
+
     /// The distribution of distances from the place.
     #[must_use]
     pub fn radial(&self) -> Radial {

@@ -142,6 +142,7 @@ fn a_heading_holds_round_the_last_known_position_only() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn density_is_what_the_map_shows(
         km in 0.05..6.0_f64, hours in 2.0..10.0_f64, ride in any::<bool>(), accuracy_m in prop_oneof![Just(0.0), 20.0..800.0_f64],

@@ -46,7 +46,7 @@ pub struct Plan {
     pub sightings: Vec<SightingEffect>,
     /// What each search did, in the order of the inputs.
     pub searches: Vec<SearchEffect>,
-    /// The H3 resolution of the cells.
+    /// The H3 resolution of the cells. Those that can only be reached by vehicle may be coarser.
     pub resolution: u8,
     /// The waves. Without a policy they are three, and their cells together are the smallest set that
     /// holds 95 %.
@@ -60,7 +60,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The cells of all waves, best first in each.
+    /// The cells of all waves, in each those first where a km² is most likely.
     pub fn cells(&self) -> impl Iterator<Item = &CellProbability> {
         self.waves.iter().flat_map(|wave| &wave.cells)
     }
@@ -115,10 +115,10 @@ pub fn plan(
         None => radii,
     };
     let extent = figures.extent(&mover, now_h);
-    let resolution = extent.0;
+    let resolution = extent.resolution;
     let (centres, sightings) = sightings::applied(&mover, now_h);
     let searches = Searches::new(inputs, settings, resolution, radii.r75);
-    let map = Map::draw(&mover, &centres, &searches, now_h, extent);
+    let map = Map::draw(&mover, &centres, &searches, now_h, &extent);
     let minutes = settings.wave_delays_min;
     let waves = match figures.policy {
         Some(Policy::AbductionByVehicle) => policy::waves(&map.cells, inputs.lkp, now_h),

@@ -219,7 +219,7 @@ fn ranges_hold_the_subscribers_of_the_waves() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
     #[test]
     fn probabilities_sum_to_one_anywhere(
         category in prop::sample::select(Category::ALL), environment in prop::sample::select(Environment::ALL),
@@ -336,7 +336,7 @@ fn anything() -> impl Strategy<Value = PlanInputs> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
     #[test]
     fn whatever_is_known_probabilities_sum_to_one(inputs in anything()) {
         let plan = planned(&inputs).unwrap();
@@ -345,7 +345,13 @@ proptest! {
         prop_assert!(plan.cells().all(|one| one.p > 0.0));
         let cells: std::collections::HashSet<Cell> = plan.cells().map(|one| one.cell).collect();
         prop_assert_eq!(cells.len(), plan.cells().count());
-        prop_assert!(plan.waves.iter().all(|wave| wave.cells.is_sorted_by(|a, b| a.p >= b.p)));
+        let density = |one: &CellProbability| one.p / one.cell.index().resolution().area_km2();
+        prop_assert!(plan.waves.iter().all(|wave| wave.cells.is_sorted_by(|a, b| density(a) >= density(b))));
+        let covered_twice = |one: &CellProbability| {
+            let coarser = std::iter::successors(one.cell.index().resolution().pred(), |one| one.pred());
+            coarser.filter_map(|coarser| one.cell.index().parent(coarser)).any(|one| cells.contains(&one.into()))
+        };
+        prop_assert!(!plan.cells().any(covered_twice));
         let explained = crate::area::explain(&plan);
         prop_assert!(explained.len() >= 4 && explained.iter().all(|one| !one.text.contains("NaN")));
         let text = serde_json::to_string(&plan).unwrap();
@@ -388,4 +394,48 @@ fn a_known_place_and_a_heading_move_the_area() {
     .unwrap();
     assert!(mass_near(&heading) > 2.0 * mass_near(&plain));
     assert_eq!(heading.radii, plain.radii);
+}
+
+#[test]
+fn a_vehicle_does_not_make_the_walkers_map_coarser() {
+    let walker = dementia_urban(Duration::from_hours(5));
+    let mut rider = PlanInputs {
+        transport: Transport::SignOfVehicle,
+        ..walker.clone()
+    };
+    let (walked, ridden) = (planned(&walker).unwrap(), planned(&rider).unwrap());
+    assert_eq!(ridden.resolution, walked.resolution);
+    let best = |plan: &Plan| {
+        plan.waves[0]
+            .cells
+            .iter()
+            .map(|one| one.cell)
+            .collect::<Vec<_>>()
+    };
+    assert!(best(&ridden).starts_with(&best(&walked)));
+    let coarse = |plan: &Plan| {
+        plan.cells()
+            .filter(|one| one.cell.index().resolution() < h3o::Resolution::Eight)
+            .count()
+    };
+    assert!(coarse(&ridden) > 100 && coarse(&walked) == 0);
+    // A search far off is seen where only vehicles go.
+    let far = crate::area::sphere::Horizon::at(walker.lkp)
+        .point(60.0, 0.0)
+        .unwrap();
+    let cell = Cell::at(far, h3o::Resolution::Eight);
+    let by = Search::Ground {
+        cells: vec![cell],
+        detection: 0.9,
+    };
+    rider.looked_for = vec![LookedFor {
+        name: String::new(),
+        after: Duration::ZERO,
+        by,
+    }];
+    let effect = planned(&rider).unwrap().searches[0];
+    assert!(
+        effect.before > 0.0 && (effect.after / effect.before - 0.1).abs() < 0.01,
+        "{effect:?}"
+    );
 }

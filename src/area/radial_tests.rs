@@ -88,6 +88,7 @@ fn a_small_error_changes_little_far_out() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn a_distribution_never_falls_and_an_error_moves_people_outwards(
         sigma_km in 0.001..5.0_f64, scale_km in 0.01..10.0_f64, km in 0.001..30.0_f64, more in 1.0..2.0_f64,

@@ -103,6 +103,11 @@ impl Searches {
         self.effort(&self.all[index], cell) > 0.0
     }
 
+    /// Every cell that was searched, at the resolution of the map or coarser.
+    pub fn cells(&self) -> impl Iterator<Item = CellIndex> {
+        self.all.iter().flat_map(|one| one.efforts.keys().copied())
+    }
+
     /// How many searches there are.
     #[must_use]
     pub const fn len(&self) -> usize {
