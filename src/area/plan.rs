@@ -145,3 +145,7 @@ pub fn plan(
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "plan_anything_tests.rs"]
+mod anything_tests;

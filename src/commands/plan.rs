@@ -302,4 +302,58 @@ mod tests {
         assert!(error.contains("--mobility") && error.contains("'wings'"));
         assert!(error.contains("wheelchair_manual"), "{error}");
     }
+
+    #[test]
+    fn a_case_file_takes_the_place_of_the_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"profile": {"category": "dementia", "mobility": "normal", "environment": "urban"},
+            "lkp": {"lat": 57.1497, "lon": -2.0943}, "elapsed_s": 7200,
+            "sightings": [{"position": {"lat": 57.155, "lon": -2.09}, "after_s": 3600, "credibility": 0.8}]}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let args = Command::try_parse_from(["plan", "--case", path])
+            .map(|command| command.plan)
+            .unwrap();
+        assert_eq!(args.case.as_deref(), Some(file.path()));
+        let inputs = read_case(file.path()).unwrap();
+        let plan = area::plan(&read_table(None).unwrap(), &Settings::default(), &inputs).unwrap();
+        let json = json(&plan);
+        assert_eq!(json["sightings"].as_array().unwrap().len(), 1);
+        assert!(json["explanation"].as_array().unwrap().len() > 4);
+        let told = super::text(&plan, true);
+        assert!(
+            told.contains("why:\n- distances: ")
+                && told.contains("- sighting 1: Reported 60 min after"),
+            "{told}"
+        );
+        assert!(!super::text(&plan, false).contains("why:"));
+
+        std::fs::write(file.path(), text.replace("0.8", "\"high\"")).unwrap();
+        let told = format!("{:#}", read_case(file.path()).unwrap_err());
+        assert!(told.contains("sightings[0].credibility"), "{told}");
+        assert!(Command::try_parse_from(["plan", "--category", "dementia"]).is_err());
+    }
+
+    #[test]
+    fn own_rows_are_read_and_a_wrong_one_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let header = "category,environment,r25_km,r50_km,r75_km,r95_km,source";
+        std::fs::write(
+            file.path(),
+            format!("{header}\ndementia,urban,0.2,0.1,2,7,own\n"),
+        )
+        .unwrap();
+        let told = format!("{:#}", read_table(Some(file.path())).unwrap_err());
+        assert!(
+            told.contains("own rows") && told.contains("line 2 (dementia,urban)"),
+            "{told}"
+        );
+        std::fs::write(
+            file.path(),
+            format!("{header}\ndementia,urban,0.2,0.9,2,7,own\n"),
+        )
+        .unwrap();
+        let own = read_table(Some(file.path())).unwrap();
+        assert_ne!(own.digest(), read_table(None).unwrap().digest());
+    }
 }
