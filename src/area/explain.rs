@@ -77,7 +77,7 @@ fn row(plan: &Plan) -> Reason {
 }
 
 fn law(plan: &Plan) -> Reason {
-    let tail = if plan.basis.category == Category::Abduction {
+    let tail = if plan.basis.r95_km.is_none() {
         "75"
     } else {
         "95"
