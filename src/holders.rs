@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::cases::{FieldProblem, Refusal};
-use crate::model::{Agency, AgencyId, App, Holder, Operator, OperatorId, Scope};
+use crate::model::{Agency, AgencyId, App, BatchFormat, Holder, Operator, OperatorId, Scope};
 use crate::store::{Session, Tx, holders};
 
 /// Longest name, in characters.
@@ -45,6 +45,9 @@ pub struct NewApp {
     /// Whether it takes part in exercises.
     #[serde(default)]
     pub drills: bool,
+    /// How it wants the body of its AMQP messages.
+    #[serde(default)]
+    pub format: BatchFormat,
 }
 
 /// An operator to be added.
@@ -110,16 +113,22 @@ pub async fn add_agency(tx: &mut Tx, new: NewAgency, now: Timestamp) -> Result<A
 /// # Errors
 /// [`Refusal::Invalid`] names the fields that cannot be taken.
 pub async fn add_app(tx: &mut Tx, new: NewApp, now: Timestamp) -> Result<App, Refusal> {
-    let name = check_name(&new.name)?;
+    let name = check_app_name(&new.name)?;
     check_rate(new.rate_per_s)?;
-    let id = holders::add_app(tx, &name, new.rate_per_s, new.drills, now).await?;
-    let (rate_per_s, drills) = (new.rate_per_s, new.drills);
+    let NewApp {
+        rate_per_s,
+        drills,
+        format,
+        ..
+    } = new;
+    let id = holders::add_app(tx, &name, rate_per_s, drills, format, now).await?;
     Ok(App {
         id,
         name,
         rate_per_s,
         paused: false,
         drills,
+        format,
         created_at: now,
     })
 }
@@ -222,6 +231,20 @@ fn check_name(name: &str) -> Result<String, Refusal> {
             "name",
             "is empty, too long or not printable",
             "1 to 80 characters",
+        ))
+    }
+}
+
+/// An app's name is also part of the names of its queue and its users on the broker.
+fn check_app_name(name: &str) -> Result<String, Refusal> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if (1..=NAME_MAX).contains(&name.len()) && name.chars().all(fits) {
+        Ok(name.to_owned())
+    } else {
+        Err(refuse(
+            "name",
+            "is no name for an app",
+            "1 to 80 letters (a to z), digits, '-' and '_'",
         ))
     }
 }

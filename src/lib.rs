@@ -39,10 +39,11 @@ use crate::alert::proto::v1::alerts_server::AlertsServer;
 use crate::api::House;
 use crate::area::{DistanceTable, Settings};
 use crate::cases::Desk;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::dispatch::{Dispatch, Wake};
 use crate::keys::RateLimits;
-use crate::queue::LocalQueue;
+use crate::queue::{AppQueue, Broker, DeadLetters, LocalQueue, RabbitQueue};
+use crate::readers::dead_letters;
 use crate::readers::grpc::AlertsService;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -57,10 +58,10 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// The sockets a server listens on.
 #[derive(Debug)]
 pub struct Listeners {
-    /// REST.
-    pub http: TcpListener,
-    /// gRPC.
-    pub grpc: TcpListener,
+    /// REST, if this server does that.
+    pub http: Option<TcpListener>,
+    /// gRPC, if this server does that.
+    pub grpc: Option<TcpListener>,
     /// Health and metrics.
     pub admin: TcpListener,
 }
@@ -76,11 +77,18 @@ impl Listeners {
                 .await
                 .with_context(|| format!("cannot listen on {address} ({name}): choose another"))
         }
-        Ok(Self {
-            http: on("http_addr", config.http_addr).await?,
-            grpc: on("grpc_addr", config.grpc_addr).await?,
+        let mut listeners = Self {
+            http: None,
+            grpc: None,
             admin: on("admin_addr", config.admin_addr).await?,
-        })
+        };
+        if config.does(Role::Api) {
+            listeners.http = Some(on("http_addr", config.http_addr).await?);
+        }
+        if config.does(Role::Readers) {
+            listeners.grpc = Some(on("grpc_addr", config.grpc_addr).await?);
+        }
+        Ok(listeners)
     }
 }
 
@@ -96,11 +104,12 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::default());
-    let queue = LocalQueue::new(config.dispatch.batch_people, config.dispatch.delivery_limit);
+    let tasks = TaskTracker::new();
+    let (queue, dead_letters) = queues(&config, &tasks, &shutdown)?;
     let dispatch = Dispatch {
         store: store.clone(),
         config: Arc::clone(&config),
-        queue: Arc::new(queue),
+        queue,
         wake: Wake::default(),
         metrics,
     };
@@ -116,13 +125,23 @@ pub async fn run(
         limits: Arc::clone(&limits),
     };
 
-    let tasks = TaskTracker::new();
     dispatch.start(&tasks, &shutdown);
+    if let Some(letters) = dead_letters {
+        tasks.spawn(dead_letters::run(
+            dispatch.clone(),
+            letters,
+            shutdown.clone(),
+        ));
+    }
     tasks.spawn(shrink(Arc::clone(&limits), shutdown.clone()));
     let alerts = AlertsService::new(dispatch, limits, shutdown.clone());
     let served = tokio::try_join!(
         serve_http(listeners.http, api::router(house.clone()), shutdown.clone()),
-        serve_http(listeners.admin, api::admin_router(house), shutdown.clone()),
+        serve_http(
+            Some(listeners.admin),
+            api::admin_router(house),
+            shutdown.clone()
+        ),
         serve_grpc(listeners.grpc, alerts, shutdown.clone()),
         within(config.shutdown_deadline(), &tasks, &shutdown),
     );
@@ -136,11 +155,30 @@ pub async fn run(
     served.map(drop)
 }
 
+/// The app queues: in RabbitMQ if there is one, else in this process; and what RabbitMQ puts aside, if
+/// this server reads.
+fn queues(
+    config: &Config,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(Arc<dyn AppQueue>, Option<DeadLetters>)> {
+    let (people, limit) = (config.dispatch.batch_people, config.dispatch.delivery_limit);
+    let Some(url) = &config.amqp_url else {
+        return Ok((Arc::new(LocalQueue::new(people, limit)), None));
+    };
+    let queue = RabbitQueue::new(&Broker::at(url)?, people, limit, tasks, shutdown);
+    let letters = config.does(Role::Readers).then(|| queue.dead_letters());
+    Ok((Arc::new(queue), letters))
+}
+
 async fn serve_http(
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     router: axum::Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Some(listener) = listener else {
+        return Ok(());
+    };
     let stop = shutdown.clone();
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stop.cancelled().await })
@@ -152,10 +190,13 @@ async fn serve_http(
 }
 
 async fn serve_grpc(
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     alerts: AlertsService,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Some(listener) = listener else {
+        return Ok(());
+    };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AlertsServer<AlertsService>>().await;
     let reflection = tonic_reflection::server::Builder::configure()

@@ -18,7 +18,14 @@ use crate::model::{AppId, Kind, Reason};
 /// # Errors
 /// A sentence if the filter cannot be read.
 pub fn start_logging(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
+    // It calls an error what we ask for on purpose, such as whether there is a queue; what matters we log
+    // ourselves.
+    let quiet = if filter.contains("lapin") {
+        ""
+    } else {
+        ",lapin=off"
+    };
+    let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
         .map_err(|error| format!("log: '{filter}' is no filter such as \"info\": {error}"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -78,6 +85,8 @@ pub struct Metrics {
     pub batches_expired: Counter,
     /// Batches that a reader held back because their alert was recalled.
     pub batches_held_back: Counter,
+    /// Messages in apps' queues that were not ours.
+    pub foreign_messages: Counter,
     /// Lines of subscriber uploads that were refused.
     pub sync_lines_refused: Counter,
     /// Subscriber rows that changed.
@@ -133,6 +142,10 @@ impl Default for Metrics {
             "batches_held_back",
             "Batches held back by a reader because their alert was recalled"
         );
+        let foreign_messages: Counter = register!(
+            "foreign_messages",
+            "Messages in apps' queues that were not Homeward's"
+        );
         let sync_lines_refused: Counter =
             register!("sync_lines_refused", "Lines of subscriber uploads refused");
         let subscribers_changed: Counter =
@@ -151,6 +164,7 @@ impl Default for Metrics {
             batches_again,
             batches_expired,
             batches_held_back,
+            foreign_messages,
             sync_lines_refused,
             subscribers_changed,
         }

@@ -28,6 +28,8 @@ CREATE TABLE apps (
     paused BOOLEAN NOT NULL,
     -- Takes part in exercises.
     drills BOOLEAN NOT NULL,
+    -- How it wants the body of its AMQP messages.
+    format TEXT NOT NULL CONSTRAINT apps_format_known CHECK (format IN ('protobuf', 'json')),
     created_at BIGINT NOT NULL
 );
 
@@ -321,6 +323,8 @@ CREATE TABLE batches (
     settled_at BIGINT,
     expires_at BIGINT NOT NULL
 );
+-- Tokens are random: compressing them costs much and gains little.
+ALTER TABLE batches ALTER COLUMN recipients SET STORAGE EXTERNAL;
 CREATE INDEX batches_pending ON batches (app_id, urgency DESC, wave, probability DESC, id) WHERE state = 'pending';
 CREATE INDEX batches_in_flight ON batches (app_id, id) WHERE state IN ('sending', 'sent');
 CREATE INDEX batches_by_alert ON batches (alert_id, round);

@@ -28,6 +28,8 @@ CREATE TABLE apps (
     paused INTEGER NOT NULL,
     -- Takes part in exercises.
     drills INTEGER NOT NULL,
+    -- How it wants the body of its AMQP messages.
+    format TEXT NOT NULL CONSTRAINT apps_format_known CHECK (format IN ('protobuf', 'json')),
     created_at INTEGER NOT NULL
 ) STRICT;
 

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{House, auth};
 use crate::holders::{self, NewAgency, NewApp, NewOperator};
 use crate::keys as access;
-use crate::model::{AppId, Caller, KeyId};
+use crate::model::{AppId, BatchFormat, Caller, KeyId};
 use crate::store::holders as store;
 
 #[derive(Debug, Deserialize)]
@@ -23,6 +23,7 @@ struct AppChange {
     rate_per_s: Option<i64>,
     paused: Option<bool>,
     drills: Option<bool>,
+    format: Option<BatchFormat>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +92,7 @@ pub(super) async fn change_app(
     app.rate_per_s = change.rate_per_s.unwrap_or(app.rate_per_s);
     app.paused = change.paused.unwrap_or(app.paused);
     app.drills = change.drills.unwrap_or(app.drills);
+    app.format = change.format.unwrap_or(app.format);
     holders::check_rate(app.rate_per_s)?;
     store::change_app(&mut post.tx, &app).await?;
     let response = post.answer(StatusCode::OK, &app, None).await?;

@@ -27,6 +27,7 @@ async fn ready(State(house): State<House>) -> Response {
         Ok((held, oldest_s)) => {
             let body = json!({
                 "ready": true, "lanes_held": held, "oldest_untaken_batch_s": oldest_s,
+                "broker": house.dispatch.queue.broker().map(|up| if up { "up" } else { "away" }),
             });
             Json(body).into_response()
         }

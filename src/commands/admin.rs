@@ -1,5 +1,7 @@
 //! `homeward admin`: holders and keys, straight in the database, for whoever runs the service.
 
+mod amqp;
+
 use clap::Subcommand;
 use secrecy::ExposeSecret as _;
 
@@ -7,7 +9,7 @@ use crate::cases::Refusal;
 use crate::config::Config;
 use crate::holders::{self, NewAgency, NewApp, NewOperator, OVERLAP_MAX_H, WantedKey};
 use crate::keys;
-use crate::model::{KeyId, Scope};
+use crate::model::{BatchFormat, KeyId, Scope};
 use crate::store::holders as store;
 use crate::store::{Cause, Store};
 
@@ -20,6 +22,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    #[command(flatten)]
+    Holders(Holders),
+    /// Make and remove apps' users on RabbitMQ.
+    AmqpUser {
+        #[command(subcommand)]
+        what: amqp::What,
+    },
+}
+
+/// What is done in the database.
+#[derive(Debug, Subcommand)]
+enum Holders {
     /// Add a relief agency.
     Agency {
         /// Its name.
@@ -44,6 +58,9 @@ enum What {
         /// It takes part in exercises.
         #[arg(long)]
         drills: bool,
+        /// How it wants the body of its AMQP messages: protobuf or json.
+        #[arg(long, default_value_t)]
+        format: BatchFormat,
     },
     /// Add an operator.
     Operator {
@@ -78,31 +95,36 @@ enum What {
 pub async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
     let store = Store::open(config.database_url.expose_secret()).await?;
     store.migrate().await?;
-    let line = carry_out(&store, &args.what)
-        .await
-        .map_err(|refusal| match refusal {
-            Refusal::Invalid(problems) => {
-                let lines: Vec<String> = problems
-                    .iter()
-                    .map(|p| format!("{} {}; accepted: {}", p.field, p.problem, p.accepted))
-                    .collect();
-                anyhow::anyhow!(lines.join("\n"))
-            }
-            Refusal::Store(error) if matches!(error.cause(), Cause::Constraint(_)) => {
-                anyhow::anyhow!("the name is taken: choose another")
-            }
-            other => anyhow::anyhow!(other),
-        })?;
-    println!("{line}");
+    let said = match &args.what {
+        What::Holders(what) => carry_out(&store, what).await.map_err(in_words)?,
+        What::AmqpUser { what } => amqp::run(what, config, &store).await?,
+    };
+    println!("{said}");
     store.close().await;
     Ok(())
 }
 
-async fn carry_out(store: &Store, what: &What) -> Result<String, Refusal> {
+fn in_words(refusal: Refusal) -> anyhow::Error {
+    match refusal {
+        Refusal::Invalid(problems) => {
+            let lines: Vec<String> = problems
+                .iter()
+                .map(|p| format!("{} {}; accepted: {}", p.field, p.problem, p.accepted))
+                .collect();
+            anyhow::anyhow!(lines.join("\n"))
+        }
+        Refusal::Store(error) if matches!(error.cause(), Cause::Constraint(_)) => {
+            anyhow::anyhow!("the name is taken: choose another")
+        }
+        other => anyhow::anyhow!(other),
+    }
+}
+
+async fn carry_out(store: &Store, what: &Holders) -> Result<String, Refusal> {
     let mut tx = store.begin().await?;
     let now = tx.now().await?;
     let line = match what {
-        What::Agency {
+        Holders::Agency {
             name,
             trusted,
             time_zone,
@@ -117,25 +139,27 @@ async fn carry_out(store: &Store, what: &What) -> Result<String, Refusal> {
             let agency = holders::add_agency(&mut tx, new, now).await?;
             format!("agency {} ({})", agency.name, agency.id)
         }
-        What::App {
+        Holders::App {
             name,
             rate_per_s,
             drills,
+            format,
         } => {
             let new = NewApp {
                 name: name.clone(),
                 rate_per_s: *rate_per_s,
                 drills: *drills,
+                format: *format,
             };
             let app = holders::add_app(&mut tx, new, now).await?;
             format!("app {} ({})", app.name, app.id.0)
         }
-        What::Operator { name } => {
+        Holders::Operator { name } => {
             let new = NewOperator { name: name.clone() };
             let operator = holders::add_operator(&mut tx, new, now).await?;
             format!("operator {} ({})", operator.name, operator.id)
         }
-        What::Key { scope, holder } => {
+        Holders::Key { scope, holder } => {
             let wanted = WantedKey {
                 scope: *scope,
                 holder: holder.clone(),
@@ -144,7 +168,7 @@ async fn carry_out(store: &Store, what: &What) -> Result<String, Refusal> {
             let key = keys::make(&mut tx, &holder, now).await?;
             key.secret.expose_secret().to_owned()
         }
-        What::Keys => {
+        Holders::Keys => {
             let keys = store::keys(&mut tx).await?;
             let lines = keys.iter().map(|key| {
                 let until = key
@@ -154,7 +178,7 @@ async fn carry_out(store: &Store, what: &What) -> Result<String, Refusal> {
             });
             lines.collect::<Vec<_>>().join("\n")
         }
-        What::ExpireKey { id, overlap_h } => {
+        Holders::ExpireKey { id, overlap_h } => {
             let at = now + holders::overlap(*overlap_h)?;
             if !store::expire_key(&mut tx, *id, at).await? {
                 return Err(Refusal::NotFound("key that still works"));

@@ -4,7 +4,6 @@ mod apps;
 mod cast;
 mod city;
 mod picture;
-mod rest;
 mod screen;
 mod story;
 mod wave;
@@ -23,9 +22,9 @@ use uuid::Uuid;
 
 use self::apps::Pushes;
 use self::cast::Cast;
-use self::rest::Rest;
 use self::screen::{Screen, line, pushed};
 use self::story::{Figures, Story};
+use super::rest::Rest;
 use crate::config::{Config, LogFormat};
 use crate::model::Check;
 use crate::store::Store;
@@ -51,6 +50,9 @@ pub struct Args {
     /// Use this database, such as `postgres://USER@HOST/DATABASE`; it must be the demo's own.
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     database_url: Option<SecretString>,
+    /// Send over this RabbitMQ, such as `amqp://USER:PASSWORD@HOST/VHOST`.
+    #[arg(long, value_name = "URL", requires = "database_url")]
+    amqp_url: Option<SecretString>,
 }
 
 /// Tells it, and stays up until interrupted unless it is told once.
@@ -64,15 +66,16 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let store = Store::open(home.url.expose_secret()).await?;
     store.migrate().await?;
     let cast = Cast::assemble(&store).await?;
+    let (http_listener, grpc_listener) = (listen().await?, listen().await?);
+    let (http, grpc) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
     let listeners = Listeners {
-        http: listen().await?,
-        grpc: listen().await?,
+        http: Some(http_listener),
+        grpc: Some(grpc_listener),
         admin: listen().await?,
     };
-    let (http, grpc) = (listeners.http.local_addr()?, listeners.grpc.local_addr()?);
     let screen = Screen::new();
     greet(&home, &cast);
-    let config = config(&home, &cast)?;
+    let config = config(args, &home, &cast)?;
     let server = crate::run(config, store.clone(), listeners, shutdown.clone());
     let mut server = tokio::spawn(server);
 
@@ -151,9 +154,10 @@ impl Home {
 }
 
 /// The defaults, but for what would keep the story from being told.
-fn config(home: &Home, cast: &Cast) -> anyhow::Result<Config> {
+fn config(args: &Args, home: &Home, cast: &Cast) -> anyhow::Result<Config> {
     let mut config = Config::defaults()?;
     config.database_url = home.url.clone();
+    config.amqp_url.clone_from(&args.amqp_url);
     config.quiet_hours.from = Time::midnight();
     config.quiet_hours.to = Time::midnight();
     if cast.again {

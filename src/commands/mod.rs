@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
 mod admin;
+mod bench;
 mod calibrate;
 mod demo;
 mod healthcheck;
 mod migrate;
 mod plan;
+mod rest;
 mod serve;
 mod tail;
 
@@ -45,6 +47,8 @@ enum Command {
     Tail(tail::Args),
     /// Make agencies, apps, operators and keys, straight in the database.
     Admin(admin::Args),
+    /// Measure this machine against what one would otherwise use.
+    Bench(bench::Args),
     /// Ask a running server whether it is ready.
     Healthcheck,
 }
@@ -88,6 +92,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<()> {
             Command::Migrate => migrate::run(&config()?).await,
             Command::Tail(args) => tail::run(args, &config()?).await,
             Command::Admin(args) => admin::run(args, &config()?).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Healthcheck => healthcheck::run(&config()?).await,
         }
     })

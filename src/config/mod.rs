@@ -12,6 +12,8 @@ use jiff::civil::Time;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::queue::{Broker, BrokerUrlError};
+
 /// The commented defaults, which are also the manual.
 pub const DEFAULTS: &str = include_str!("homeward.toml");
 
@@ -29,6 +31,9 @@ const PEOPLE_MAX: i64 = 1_000_000_000;
 )]
 pub struct Config {
     pub database_url: SecretString,
+    pub amqp_url: Option<SecretString>,
+    pub amqp_management_url: Option<SecretString>,
+    pub roles: Vec<Role>,
     pub http_addr: SocketAddr,
     pub grpc_addr: SocketAddr,
     pub admin_addr: SocketAddr,
@@ -42,6 +47,20 @@ pub struct Config {
     pub cap: Cap,
     pub quiet_hours: QuietHours,
     pub audience: Audience,
+}
+
+/// A part of the work that a server may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// REST.
+    Api,
+    /// Releases waves, decides whom to tell, upkeep.
+    Fanout,
+    /// Sends.
+    Lanes,
+    /// gRPC and dead letters.
+    Readers,
 }
 
 /// How log lines are written.
@@ -132,6 +151,14 @@ pub enum ConfigError {
     /// A file or variable is missing, misspelt or of the wrong kind.
     #[error("configuration: {0}")]
     Read(#[from] Box<figment::Error>),
+    /// A URL that cannot be used.
+    #[error("configuration: {0}")]
+    Broker(#[from] BrokerUrlError),
+    /// No broker, but a server that sends or one that hands on, not both.
+    #[error(
+        "configuration: roles has one of \"lanes\" and \"readers\" without the other, but without amqp_url the queues between them live in the process: set amqp_url, or give both or neither"
+    )]
+    RolesApart,
     /// A value out of range, or values that do not go together.
     #[error("configuration: {field} is {given}, but {rule}")]
     Rule {
@@ -195,7 +222,18 @@ impl Config {
                 });
             }
         }
+        if let Some(url) = &self.amqp_url {
+            Broker::at(url)?;
+        } else if self.does(Role::Lanes) != self.does(Role::Readers) {
+            return Err(ConfigError::RolesApart);
+        }
         Ok(self)
+    }
+
+    /// Whether this server does this part of the work.
+    #[must_use]
+    pub fn does(&self, role: Role) -> bool {
+        self.roles.contains(&role)
     }
 
     /// Every number with what is accepted.

@@ -169,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{CapBudget, SubscriberFlags};
+    use crate::model::{BatchFormat, CapBudget, SubscriberFlags};
 
     fn now() -> Timestamp {
         "2026-06-01T12:00:00Z".parse().unwrap()
@@ -207,6 +207,7 @@ mod tests {
                     rate_per_s: 1000,
                     paused: false,
                     drills: true,
+                    format: BatchFormat::Protobuf,
                     created_at: now(),
                 };
                 (app.id, app)

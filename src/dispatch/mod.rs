@@ -4,8 +4,10 @@ mod cut;
 mod decide;
 mod fanout;
 mod lane;
+mod pick;
 mod recall;
 mod release;
+mod sender;
 mod upkeep;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::queue::AppQueue;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -81,14 +83,18 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Starts all workers; they end by themselves once `shutdown` is cancelled.
+    /// Starts the workers of this server's roles; they end by themselves once `shutdown` is cancelled.
     pub fn start(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
-        tasks.spawn(release::run(self.clone(), shutdown.clone()));
-        for _ in 0..self.config.dispatch.workers {
-            tasks.spawn(fanout::run(self.clone(), shutdown.clone()));
+        if self.config.does(Role::Fanout) {
+            tasks.spawn(release::run(self.clone(), shutdown.clone()));
+            for _ in 0..self.config.dispatch.workers {
+                tasks.spawn(fanout::run(self.clone(), shutdown.clone()));
+            }
+            tasks.spawn(upkeep::run(self.clone(), shutdown.clone()));
         }
-        tasks.spawn(lane::run(self.clone(), shutdown.clone()));
-        tasks.spawn(upkeep::run(self.clone(), shutdown.clone()));
+        if self.config.does(Role::Lanes) {
+            tasks.spawn(lane::run(self.clone(), shutdown.clone()));
+        }
     }
 }
 

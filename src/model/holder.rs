@@ -20,6 +20,23 @@ named! {
     }
 }
 
+named! {
+    /// How an app wants the body of its AMQP messages.
+    "format" BatchFormat {
+        /// `homeward.v1.AlertBatch` as protobuf.
+        Protobuf = "protobuf",
+        /// The same in protobuf's JSON form.
+        Json = "json",
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the macro declares the enum")]
+impl Default for BatchFormat {
+    fn default() -> Self {
+        Self::Protobuf
+    }
+}
+
 /// Who holds a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
@@ -96,6 +113,8 @@ pub struct App {
     pub paused: bool,
     /// Whether it takes part in exercises.
     pub drills: bool,
+    /// How it wants the body of its AMQP messages.
+    pub format: BatchFormat,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -20,7 +20,7 @@ pub use dispatch::{
     AlertRecord, Batch, BatchState, Candidate, CapBudget, Kind, Reason, ReceiptKind,
     SubscriberFlags, WaveState,
 };
-pub use holder::{Agency, App, Caller, Holder, Operator, Scope};
+pub use holder::{Agency, App, BatchFormat, Caller, Holder, Operator, Scope};
 pub use ids::{
     AgencyId, AlertId, AppId, BatchId, CaseId, KeyId, OperatorId, PersonNumber, PlanId, ShardId,
     SightingId,

@@ -23,7 +23,7 @@ use crate::audience::eligibility::{is_quiet, zone_or_utc};
 use crate::dispatch::Dispatch;
 use crate::keys::{self, RateLimits};
 use crate::model::{AppId, BatchId, Holder};
-use crate::queue::{Delivery, Next};
+use crate::queue::{Delivery, Next, Subscription};
 use crate::store::sending::HandOn;
 use crate::store::{Cause, Store, StoreError, backlog, sending};
 
@@ -111,7 +111,10 @@ impl Alerts for AlertsService {
             _ => return Err(Status::invalid_argument("the first message must be hello")),
         };
         let (out, batches) = mpsc::channel(max_in_flight as usize);
+        let in_hand = u16::try_from(max_in_flight).unwrap_or(u16::MAX);
+        let subscription = self.dispatch.queue.subscribe(key.app, &name, in_hand);
         let consumer = Consumer {
+            subscription,
             dispatch: self.dispatch.clone(),
             app: key.app,
             name,
@@ -196,6 +199,7 @@ struct Consumer {
     /// What the app has not acknowledged yet; dropped, it goes back into the queue.
     held: HashMap<BatchId, Delivery>,
     max_in_flight: usize,
+    subscription: Box<dyn Subscription>,
 }
 
 impl Consumer {
@@ -205,7 +209,6 @@ impl Consumer {
         mut said: Streaming<ConsumeRequest>,
         shutdown: CancellationToken,
     ) {
-        let queue = Arc::clone(&self.dispatch.queue);
         let mut checks = AppKey::checks();
         loop {
             let room = self.held.len() < self.max_in_flight;
@@ -218,7 +221,7 @@ impl Consumer {
                     Ok(None) | Err(_) => return,
                 },
                 () = self.out.closed() => return,
-                next = queue.next(self.app), if room => self.hand_on(next).await,
+                next = self.subscription.next(), if room => self.hand_on(next).await,
             };
             if let Err(status) = done {
                 // Back into the queue first: an app that does not read would keep them.
@@ -235,7 +238,7 @@ impl Consumer {
             Next::Delivery(delivery) => delivery,
             Next::Dead(delivery) => return self.bury(delivery).await,
         };
-        let id = delivery.message.id;
+        let id = delivery.id;
         let fate = self
             .fate_now(id)
             .await
@@ -246,7 +249,7 @@ impl Consumer {
             delivery.ack();
             return Ok(());
         }
-        let batch = AlertBatch::decode(delivery.message.body.as_slice())
+        let batch = AlertBatch::decode(delivery.body.as_slice())
             .map_err(|error| Status::internal(format!("a stored batch cannot be read: {error}")))?;
         self.held.insert(id, delivery);
         self.out
@@ -300,7 +303,7 @@ impl Consumer {
 
     /// Keeps a batch that the app refused too often as a dead letter.
     async fn bury(&self, delivery: Delivery) -> Result<(), Status> {
-        let id = delivery.message.id;
+        let id = delivery.id;
         self.record(id, Fate::Dead).await?;
         delivery.ack();
         self.dispatch.metrics.dead();
@@ -329,7 +332,7 @@ impl Consumer {
             Fate::Dead => {
                 let limit = self.dispatch.config.dispatch.delivery_limit;
                 let reason = format!("refused by the app {limit} times");
-                sending::dead(&mut tx, self.app, id, &reason, now).await?;
+                sending::dead(&mut tx, id, &reason, now).await?;
             }
         }
         tx.commit().await

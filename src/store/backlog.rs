@@ -1,6 +1,6 @@
 //! Looking at batches: where an alert's are, what waits, what is dead, what an app was sent.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::batches::to_batch;
 use super::sql::statements;
@@ -29,6 +29,10 @@ statements! {
     SELECT_ONE_SENT {
         "SELECT id FROM batches
          WHERE alert_id = $2 AND app_id = $1 AND sending_at IS NOT NULL LIMIT 1"
+    }
+    SELECT_SENDING_TOOK {
+        "SELECT min(sending_at) AS began, max(sent_at) AS ended FROM batches
+         WHERE alert_id = $1 AND kind = 'issue'"
     }
     SELECT_SENT_SINCE {
         "SELECT b.id, b.app_id, b.alert_id, b.revision, b.kind, b.people, b.recipients, b.expires_at,
@@ -202,6 +206,27 @@ pub async fn was_sent(
         .fetch_optional()
         .await?;
     Ok(row.is_some())
+}
+
+/// From the first issue of an alert that was claimed for sending to the last that a queue confirmed;
+/// zero if none was.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn sending_took(
+    session: &mut Session,
+    alert: AlertId,
+) -> Result<SignedDuration, StoreError> {
+    let row = session
+        .query(&SELECT_SENDING_TOOK)
+        .bind(alert)
+        .fetch_one()
+        .await?;
+    let began = row.time_or_none("began")?;
+    let ended = row.time_or_none("ended")?;
+    Ok(ended.zip(began).map_or(SignedDuration::ZERO, |(ended, began)| {
+        ended.duration_since(began)
+    }))
 }
 
 /// What an app was sent after a moment, in order, with the moment of each.

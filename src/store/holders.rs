@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::sql::{Row, statements};
 use super::{Session, StoreError, Tx};
 use crate::model::{
-    Agency, AgencyId, App, AppId, Caller, Holder, KeyId, Operator, OperatorId, Scope,
+    Agency, AgencyId, App, AppId, BatchFormat, Caller, Holder, KeyId, Operator, OperatorId, Scope,
 };
 
 statements! {
@@ -26,17 +26,17 @@ statements! {
         "SELECT id, name, created_at FROM operators ORDER BY name"
     }
     INSERT_APP {
-        "INSERT INTO apps (name, rate_per_s, paused, drills, created_at)
-         VALUES ($1, $2, FALSE, $3, $4) RETURNING id"
+        "INSERT INTO apps (name, rate_per_s, paused, drills, format, created_at)
+         VALUES ($1, $2, FALSE, $3, $4, $5) RETURNING id"
     }
     SELECT_APPS {
-        "SELECT id, name, rate_per_s, paused, drills, created_at FROM apps ORDER BY name"
+        "SELECT id, name, rate_per_s, paused, drills, format, created_at FROM apps ORDER BY name"
     }
     SELECT_APP {
-        "SELECT id, name, rate_per_s, paused, drills, created_at FROM apps WHERE id = $1"
+        "SELECT id, name, rate_per_s, paused, drills, format, created_at FROM apps WHERE id = $1"
     }
     UPDATE_APP {
-        "UPDATE apps SET rate_per_s = $2, paused = $3, drills = $4 WHERE id = $1"
+        "UPDATE apps SET rate_per_s = $2, paused = $3, drills = $4, format = $5 WHERE id = $1"
     }
     INSERT_KEY {
         "INSERT INTO keys (id, scope, agency_id, app_id, operator_id, hash, created_at, expires_at)
@@ -149,12 +149,14 @@ pub async fn add_app(
     name: &str,
     rate_per_s: i64,
     drills: bool,
+    format: BatchFormat,
     now: Timestamp,
 ) -> Result<AppId, StoreError> {
     tx.query(&INSERT_APP)
         .bind(name)
         .bind(rate_per_s)
         .bind(drills)
+        .bind(format.name())
         .bind(now.as_millisecond())
         .fetch_one()
         .await?
@@ -187,6 +189,7 @@ pub async fn change_app(tx: &mut Tx, app: &App) -> Result<(), StoreError> {
         .bind(app.rate_per_s)
         .bind(app.paused)
         .bind(app.drills)
+        .bind(app.format.name())
         .execute()
         .await
         .map(drop)
@@ -296,6 +299,7 @@ fn to_app(row: &Row) -> Result<App, StoreError> {
         rate_per_s: row.get("rate_per_s")?,
         paused: row.get("paused")?,
         drills: row.get("drills")?,
+        format: row.named("format")?,
         created_at: row.time("created_at")?,
     })
 }

@@ -19,6 +19,12 @@ statements! {
         "UPDATE lanes SET lease_until = $4 WHERE app_id = $1 AND owner = $2 AND fence = $3
            AND lease_until > $5"
     }
+    KEEP {
+        postgres: "SELECT 1 AS one FROM lanes WHERE app_id = $1 AND owner = $2 AND fence = $3
+                     AND lease_until > $4 FOR SHARE"
+        sqlite: "SELECT 1 AS one FROM lanes WHERE app_id = $1 AND owner = $2 AND fence = $3
+                   AND lease_until > $4"
+    }
     RELEASE {
         "UPDATE lanes SET lease_until = 0 WHERE app_id = $1 AND owner = $2 AND fence = $3"
     }
@@ -77,6 +83,28 @@ pub async fn renew(
         .execute()
         .await?;
     Ok(renewed == 1)
+}
+
+/// Whether a lane is this owner's; if so, it stays so until this transaction ends.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn keep(
+    tx: &mut Tx,
+    app: AppId,
+    owner: Uuid,
+    fence: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let row = tx
+        .query(&KEEP)
+        .bind(app)
+        .bind(owner)
+        .bind(fence)
+        .bind(now.as_millisecond())
+        .fetch_optional()
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Gives a lane back, so that another server need not wait for the lease to run out.

@@ -159,7 +159,7 @@ mod tests {
     use super::super::batches::NewBatches;
     use super::super::{Pools, Store, alerts, backlog, batches, holders, receipts};
     use super::*;
-    use crate::model::{AlertId, AppId, Kind, ReceiptKind};
+    use crate::model::{AlertId, AppId, BatchFormat, Kind, ReceiptKind};
 
     const PEOPLE: i64 = 3;
 
@@ -174,7 +174,7 @@ mod tests {
         store.migrate().await.unwrap();
         let mut tx = store.begin().await.unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let app = holders::add_app(&mut tx, "Nearby", 100, false, now)
+        let app = holders::add_app(&mut tx, "Nearby", 100, false, BatchFormat::Protobuf, now)
             .await
             .unwrap();
         let alert = alerts::open_test(&mut tx, now).await.unwrap();

@@ -4,14 +4,18 @@
 //! back to `pending` with `sending_at` kept: it may have gone out, so it is never taken for unsent,
 //! and it goes out again under the same id after the same checks.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::batches::to_batch;
 use super::sql::{Values, statements};
-use super::{Session, StoreError, Tx};
+use super::{Session, StoreError, Tx, lanes};
 use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind, Urgency};
 
+// Where batches are named by their ids, `state || ''` keeps PostgreSQL from walking an index of all that
+// waits or is on its way instead: after a big wave its statistics still say that hardly anything does.
 statements! {
     NEXT_BEST {
         postgres: "SELECT b.id, b.people FROM batches b
@@ -78,7 +82,7 @@ statements! {
     CLAIM_BATCHES {
         postgres: "UPDATE batches SET state = 'sending', fence = $3,
                        sending_at = coalesce(sending_at, $4)
-                   WHERE id = ANY($5) AND app_id = $1 AND state = 'pending' AND expires_at > $4
+                   WHERE id = ANY($5) AND app_id = $1 AND state || '' = 'pending' AND expires_at > $4
                      AND EXISTS (SELECT 1 FROM lanes l WHERE l.app_id = $1 AND l.owner = $2
                                  AND l.fence = $3 AND l.lease_until > $4)
                      AND NOT EXISTS (SELECT 1 FROM switches WHERE name = 'lanes_held' AND is_on)
@@ -122,7 +126,7 @@ statements! {
                                AND (NOT $3 OR a.revision = batches.revision))
                            THEN 'pending' ELSE 'withdrawn' END,
                        sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state || '' = 'sending'
                    RETURNING id, alert_id, kind, state, recipients"
         sqlite: "UPDATE batches SET
                      state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
@@ -143,7 +147,7 @@ statements! {
     }
     MARK_SENT {
         postgres: "UPDATE batches SET state = 'sent', sent_at = $3
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'"
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state || '' = 'sending'"
         sqlite: "UPDATE batches SET state = 'sent', sent_at = $3
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
                    AND fence = $2 AND state = 'sending'"
@@ -151,14 +155,15 @@ statements! {
     MARK_TAKEN {
         postgres: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
                    WHERE id = ANY($3) AND app_id = $1
-                     AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"
+                     AND (state || '' IN ('sending', 'sent')
+                        OR (state || '' = 'pending' AND sending_at IS NOT NULL))"
         sqlite: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($3)) AND app_id = $1
                    AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"
     }
     MARK_DEAD {
-        "UPDATE batches SET state = 'dead', reason = $4, settled_at = $3
-         WHERE id = $2 AND app_id = $1 AND state IN ('sending', 'sent')"
+        "UPDATE batches SET state = 'dead', reason = $3, settled_at = $2
+         WHERE id = $1 AND state IN ('sending', 'sent')"
     }
     HOLD_BACK {
         "UPDATE batches SET state = 'expired', reason = 'held_back', settled_at = $3
@@ -249,6 +254,8 @@ pub struct Claimed {
     pub batch: Batch,
     /// Whether it was never handed to a queue before.
     pub first: bool,
+    /// How long it is still worth delivering.
+    pub life: Duration,
     /// The round that made it.
     pub round: i64,
     /// When fan-out made it.
@@ -285,9 +292,11 @@ pub async fn claim(
         .iter()
         .map(|row| {
             let first = row.time("sending_at")?.as_millisecond() == now.as_millisecond();
+            let life = row.time("expires_at")?.duration_since(now);
             Ok(Claimed {
                 batch: to_batch(row)?,
                 first,
+                life: life.try_into().unwrap_or(Duration::ZERO),
                 round: row.get("round")?,
                 made_at: row.time("made_at")?,
             })
@@ -390,14 +399,12 @@ pub async fn taken(
 /// [`StoreError`] if the database does not answer.
 pub async fn dead(
     tx: &mut Tx,
-    app: AppId,
     id: BatchId,
     reason: &str,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let changed = tx
         .query(&MARK_DEAD)
-        .bind(app)
         .bind(id)
         .bind(now.as_millisecond())
         .bind(reason)
@@ -429,17 +436,21 @@ pub struct Recovered {
 }
 
 /// Takes up what a lost lane was sending (and, if its queue is lost, too, what was sent but not
-/// taken): it goes out again under the same ids, unless its alert is closed.
+/// taken): it goes out again under the same ids, unless its alert is closed. None if the lane is not this
+/// owner's.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn recover(
     tx: &mut Tx,
-    app: AppId,
+    (app, owner, fence): (AppId, Uuid, i64),
     queue_lost: bool,
     now: Timestamp,
-) -> Result<Recovered, StoreError> {
+) -> Result<Option<Recovered>, StoreError> {
     tx.query(&SHARE_CASES_OF_APP).bind(app).execute().await?;
+    if !lanes::keep(tx, app, owner, fence, now).await? {
+        return Ok(None);
+    }
     let recalled = tx
         .query(&SETTLE_LOST_OF_CLOSED)
         .bind(app)
@@ -454,7 +465,7 @@ pub async fn recover(
         .bind(queue_lost)
         .execute()
         .await?;
-    Ok(Recovered { requeued, recalled })
+    Ok(Some(Recovered { requeued, recalled }))
 }
 
 /// Lets a dead letter go out again; `false` if it is not dead, has expired or is over.

@@ -1,9 +1,11 @@
-//! A house to test in: the real server in this process, on a database of its own, with callers and
-//! apps that talk to it the way theirs would.
+//! A house to test in: the real server in this process, on a database (and a virtual host of the
+//! broker) of its own, with callers and apps that talk to it the way theirs would.
 
+pub mod broker;
 mod database;
 mod inbox;
 mod people;
+pub mod queues;
 mod rest;
 mod told;
 
@@ -18,7 +20,7 @@ use homeward::Listeners;
 use homeward::config::Config;
 use homeward::holders::{self, NewAgency, NewApp, NewOperator};
 use homeward::keys;
-use homeward::model::{AppId, Holder};
+use homeward::model::{AppId, BatchFormat, Holder};
 use homeward::store::{Store, Tx};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
@@ -28,7 +30,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use database::{Database, Fresh};
+use self::broker::Vhost;
+
+use database::Database;
+pub use database::Fresh;
 pub use inbox::{Inbox, Stream, client, tokens_of, with_key};
 pub use people::{Person, cell_at, disk};
 pub use rest::{Answer, CHECKS, Caller, ago, filing};
@@ -55,6 +60,7 @@ pub struct House(Arc<Inner>);
 
 struct Inner {
     database: Fresh,
+    vhost: Option<Vhost>,
     store: Store,
     folder: tempfile::TempDir,
     server: tokio::sync::Mutex<Option<Server>>,
@@ -74,9 +80,20 @@ struct Addresses {
     admin: SocketAddr,
 }
 
+/// What a house stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// SQLite, and app queues in the process.
+    Sqlite,
+    /// PostgreSQL, and app queues in the process.
+    Postgres,
+    /// PostgreSQL, and app queues in RabbitMQ.
+    Rabbitmq,
+}
+
 /// Runs a test in a house on a fresh database, and pulls the house down whatever comes of it.
-pub async fn in_a_house<T: Future<Output = ()>>(kind: Database, test: impl FnOnce(House) -> T) {
-    let house = House::build(kind).await;
+pub async fn in_a_house<T: Future<Output = ()>>(ground: Ground, test: impl FnOnce(House) -> T) {
+    let house = House::build(ground).await;
     let test = tokio::time::timeout(TEST_LIMIT, test(house.clone()));
     let result = AssertUnwindSafe(test).catch_unwind().await;
     house.pull_down().await;
@@ -103,13 +120,22 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 }
 
 impl House {
-    async fn build(kind: Database) -> Self {
+    async fn build(ground: Ground) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let kind = match ground {
+            Ground::Sqlite => Database::Sqlite,
+            Ground::Postgres | Ground::Rabbitmq => Database::Postgres,
+        };
         let database = Fresh::make(kind, folder.path()).await;
+        let vhost = match ground {
+            Ground::Sqlite | Ground::Postgres => None,
+            Ground::Rabbitmq => Some(Vhost::make().await),
+        };
         let store = Store::open(database.url()).await.unwrap();
         store.migrate().await.unwrap();
         Self(Arc::new(Inner {
             database,
+            vhost,
             store,
             folder,
             server: tokio::sync::Mutex::default(),
@@ -123,15 +149,17 @@ impl House {
         self.stop().await;
         let config = self.config(settings);
         let loopback = || TcpListener::bind("127.0.0.1:0");
-        let listeners = Listeners {
-            http: loopback().await.unwrap(),
-            grpc: loopback().await.unwrap(),
-            admin: loopback().await.unwrap(),
-        };
+        let (http, grpc) = (loopback().await.unwrap(), loopback().await.unwrap());
+        let admin = loopback().await.unwrap();
         let addresses = Addresses {
-            http: listeners.http.local_addr().unwrap(),
-            grpc: listeners.grpc.local_addr().unwrap(),
-            admin: listeners.admin.local_addr().unwrap(),
+            http: http.local_addr().unwrap(),
+            grpc: grpc.local_addr().unwrap(),
+            admin: admin.local_addr().unwrap(),
+        };
+        let listeners = Listeners {
+            http: Some(http),
+            grpc: Some(grpc),
+            admin,
         };
         let shutdown = CancellationToken::new();
         let store = Store::open(self.0.database.url()).await.unwrap();
@@ -154,7 +182,14 @@ impl House {
 
     /// The configuration of a server with these settings.
     pub fn config(&self, settings: &[(&str, &str)]) -> Config {
-        let settings: BTreeMap<_, _> = SETTINGS.iter().chain(settings).copied().collect();
+        let broker = self
+            .0
+            .vhost
+            .as_ref()
+            .map(|vhost| format!("{:?}", vhost.url()));
+        let broker = broker.as_deref().map(|url| ("amqp_url", url));
+        let usual = SETTINGS.iter().copied().chain(broker);
+        let settings: BTreeMap<_, _> = usual.chain(settings.iter().copied()).collect();
         let file = self.0.folder.path().join("homeward.toml");
         let lines = settings
             .iter()
@@ -167,6 +202,9 @@ impl House {
         let stopped = AssertUnwindSafe(self.stop()).catch_unwind().await;
         self.0.store.close().await;
         self.0.database.drop().await;
+        if let Some(vhost) = &self.0.vhost {
+            vhost.remove().await;
+        }
         if let Err(panic) = stopped {
             resume_unwind(panic);
         }
@@ -180,6 +218,11 @@ impl House {
     /// The database, for what no operation of the store does.
     pub fn database(&self) -> &Fresh {
         &self.0.database
+    }
+
+    /// The broker's virtual host of a house with RabbitMQ.
+    pub fn vhost(&self) -> &Vhost {
+        self.0.vhost.as_ref().expect("a house with RabbitMQ")
     }
 
     /// A transaction and the database's time.
@@ -249,6 +292,7 @@ impl House {
             name: name.into(),
             rate_per_s,
             drills,
+            format: BatchFormat::Protobuf,
         };
         let app = holders::add_app(&mut tx, new, now).await.unwrap();
         self.key(tx, Holder::App(app.id, app.name), now).await

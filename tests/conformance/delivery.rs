@@ -26,6 +26,16 @@ conformance! {
     the_stream_says_what_is_wrong,
 }
 
+with_rabbitmq! {
+    what_is_refused_too_often_is_a_dead_letter_and_can_be_replayed,
+    what_was_not_acknowledged_comes_again_under_the_same_id,
+    a_restart_goes_on_where_it_stopped,
+    an_app_that_is_away_holds_up_nobody,
+    receipts_settle_and_count,
+    a_test_alert_reaches_the_apps_own_devices,
+    watching_consumes_nothing,
+}
+
 /// A house with people in one place, and the id of the alert that tells them.
 async fn told(house: &House, app: &Caller, people: usize) -> (String, String, Caller) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);

@@ -14,6 +14,10 @@ conformance! {
     from_filed_to_home,
 }
 
+with_rabbitmq! {
+    from_filed_to_home,
+}
+
 async fn from_filed_to_home(house: House) {
     let agency = house.agency("Grampian").await;
     let operator = house.operator("Ann").await;

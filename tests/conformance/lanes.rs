@@ -26,6 +26,14 @@ conformance! {
     the_more_urgent_overtakes_and_nothing_starves,
 }
 
+with_rabbitmq! {
+    a_paused_case_stands_still_and_goes_on,
+    what_was_decided_by_day_is_not_sent_at_night,
+    all_lanes_are_held_with_one_act,
+    an_apps_rate_is_never_exceeded,
+    the_more_urgent_overtakes_and_nothing_starves,
+}
+
 async fn a_paused_case_stands_still_and_goes_on(house: House) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
     let app = house.app("Nearby", 100).await;

@@ -1,7 +1,9 @@
-//! The promises of DESIGN.md, kept by the whole server, on both databases.
+//! The promises of DESIGN.md, kept by the whole server, on both databases, and by the app queues, in
+//! the process and in RabbitMQ.
 //!
-//! Every test is an `async fn name(house: House)`; `conformance!` runs it once for each database, as
-//! `topic::sqlite::name` and `topic::postgres::name`.
+//! Most tests are an `async fn name(house: House)`; `conformance!` runs them once for each database, as
+//! `topic::sqlite::name` and `topic::postgres::name`, and `with_rabbitmq!` with PostgreSQL and RabbitMQ,
+//! as `topic::rabbitmq::name`.
 #![allow(
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
@@ -15,26 +17,36 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-/// Runs tests on both databases.
-macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
+/// Runs tests on one ground.
+macro_rules! on {
+    ($module:ident, $ground:ident, $($name:ident),*) => {
+        mod $module {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let database = crate::common::Database::Sqlite;
-                crate::common::in_a_house(database, super::$name).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let database = crate::common::Database::Postgres;
-                crate::common::in_a_house(database, super::$name).await;
+                crate::common::in_a_house(crate::common::Ground::$ground, super::$name).await;
             })*
         }
     };
 }
 
+/// Runs tests on both databases.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        on!(sqlite, Sqlite, $($name),*);
+        on!(postgres, Postgres, $($name),*);
+    };
+}
+
+/// Runs tests with the app queues in RabbitMQ.
+macro_rules! with_rabbitmq {
+    ($($name:ident),* $(,)?) => {
+        on!(rabbitmq, Rabbitmq, $($name),*);
+    };
+}
+
+mod amqp;
+mod bodies;
+mod broker;
 mod cap;
 mod delivery;
 mod geography;
@@ -42,8 +54,10 @@ mod input;
 mod journey;
 mod keys;
 mod lanes;
+mod memory;
 mod persons;
 mod privacy;
+mod queue;
 mod reasons;
 mod recall;
 mod requests;

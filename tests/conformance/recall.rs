@@ -23,6 +23,13 @@ conformance! {
     a_case_closed_before_anybody_was_told,
 }
 
+with_rabbitmq! {
+    closed_while_it_is_fanned_out,
+    closed_while_batches_are_in_the_apps_hands,
+    recalls_reach_those_who_left_since,
+    a_case_closed_before_anybody_was_told,
+}
+
 /// People in issue batches of an alert that were or may have been sent.
 async fn maybe_sent(house: &House, alert: &str) -> i64 {
     let alert = house.database().id(alert);

@@ -145,8 +145,12 @@ async fn only_the_owner_claims_and_finishes(house: House) {
     // A successor takes the lane up; its predecessor changes nothing any more.
     let fence_two = waiting.lane(&house, new, now + LEASE).await.unwrap();
     let (mut tx, _) = house.begin().await;
-    let recovered = sending::recover(&mut tx, waiting.app, false, now)
+    let stale = sending::recover(&mut tx, (waiting.app, old, fence), false, now + LEASE).await;
+    assert_eq!(stale.unwrap(), None, "it is not its lane any more");
+    let owned = (waiting.app, new, fence_two);
+    let recovered = sending::recover(&mut tx, owned, false, now + LEASE)
         .await
+        .unwrap()
         .unwrap();
     assert_eq!((recovered.requeued, recovered.recalled), (2, 0));
     tx.commit().await.unwrap();
@@ -176,8 +180,9 @@ async fn only_the_owner_claims_and_finishes(house: House) {
     // A queue outside this process keeps what is sent; a lost one does not.
     for (queue_lost, requeued) in [(false, 1), (true, 1)] {
         let (mut tx, _) = house.begin().await;
-        let recovered = sending::recover(&mut tx, waiting.app, queue_lost, now)
+        let recovered = sending::recover(&mut tx, owned, queue_lost, now + LEASE)
             .await
+            .unwrap()
             .unwrap();
         assert_eq!(recovered.requeued, requeued, "queue lost: {queue_lost}");
         tx.commit().await.unwrap();
@@ -259,7 +264,9 @@ async fn what_is_taken_up_during_the_close_holds_up_no_recall(house: House) {
         let house = house.clone();
         async move {
             let (mut tx, _) = house.begin().await;
-            sending::recover(&mut tx, app, true, now).await.unwrap();
+            let lane = (app, owner, fence);
+            let recovered = sending::recover(&mut tx, lane, true, now).await.unwrap();
+            assert!(recovered.is_some());
             tx.commit().await.unwrap();
         }
     });

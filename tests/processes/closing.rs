@@ -92,7 +92,7 @@ async fn under_way(scene: &Scene, at: Addresses, name: &str) -> Alerted {
 
 /// Checks that the recall went to everybody who had or may have had the issue, and to nobody else,
 /// and that no issue came after it. Gives the tokens that got it.
-async fn check_closed(scene: &Scene, case: &Alerted) -> BTreeSet<String> {
+pub async fn check_closed(scene: &Scene, case: &Alerted) -> BTreeSet<String> {
     scene.settle().await;
     let ledger = scene.inbox.ledger();
     let issued = ledger.told(&case.alert, "issue");

@@ -58,7 +58,7 @@ async fn tail_shows_what_is_sent_and_consumes_nothing(kind: Kind) {
         command.env("HOMEWARD_GRPC_ADDR", at.grpc.to_string());
         command
     };
-    let watching = || tail(&["tail", "--app", "app 0"]);
+    let watching = || tail(&["tail", "--app", "app-0"]);
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut child = watching().stdout(file.reopen().unwrap()).spawn().unwrap();
     let shown = || std::fs::read_to_string(file.path()).unwrap();

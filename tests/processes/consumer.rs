@@ -1,4 +1,4 @@
-//! The app's side: `tests/consumer.py` as a process, and what it was handed.
+//! The app's side: `tests/consumer.py` or `tests/amqp_consumer.py` as a process, and what it was handed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read};
@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use crate::house::{Addresses, SOON, signal, until};
 use crate::people::number_of;
+
+/// Batches that a consumer over AMQP has in hand at most.
+pub const PREFETCH: u32 = 16;
 
 /// A line that the consumer prints: a batch it was handed.
 #[derive(Debug, Clone, Deserialize)]
@@ -106,15 +109,36 @@ impl Consumer {
     }
 
     pub fn start_with(at: Addresses, key: &str, inbox: &Inbox, arguments: &[&str]) -> Self {
-        let python = std::env::var("HOMEWARD_TEST_PYTHON").expect(
-            "HOMEWARD_TEST_PYTHON is not set: run ./ops/test, or name a Python that has grpcio and \
-             grpcio-tools",
-        );
-        let mut child = Command::new(python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/consumer.py"))
+        let mut command = python("consumer.py");
+        command
             .args(["--server", &at.grpc.to_string()])
             .args(arguments)
-            .env("APP_KEY", key)
+            .env("APP_KEY", key);
+        Self::run(command, inbox)
+    }
+
+    /// Starts one that takes an app's batches from a broker.
+    pub fn over_amqp(url: &str, app: &str, inbox: &Inbox) -> Self {
+        Self::run(over_amqp(url, app), inbox)
+    }
+
+    /// One that also tells a server what it has taken.
+    pub fn over_amqp_with_receipts(
+        url: &str,
+        (app, key): (&str, &str),
+        at: Addresses,
+        inbox: &Inbox,
+    ) -> Self {
+        let mut command = over_amqp(url, app);
+        command
+            .arg("--receipts")
+            .arg(format!("http://{}", at.http))
+            .env("APP_KEY", key);
+        Self::run(command, inbox)
+    }
+
+    fn run(mut command: Command, inbox: &Inbox) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -172,6 +196,25 @@ impl Drop for Consumer {
             println!("the consumer said:\n{}", err.join().unwrap_or_default());
         }
     }
+}
+
+fn python(program: &str) -> Command {
+    let python = std::env::var("HOMEWARD_TEST_PYTHON").expect(
+        "HOMEWARD_TEST_PYTHON is not set: run ./ops/test, or name a Python that has grpcio, \
+         grpcio-tools and pika",
+    );
+    let mut command = Command::new(python);
+    command.arg(format!("{}/tests/{program}", env!("CARGO_MANIFEST_DIR")));
+    command
+}
+
+fn over_amqp(url: &str, app: &str) -> Command {
+    let mut command = python("amqp_consumer.py");
+    let prefetch = PREFETCH.to_string();
+    command
+        .args(["--app", app, "--prefetch", &prefetch])
+        .env("AMQP_URL", url);
+    command
 }
 
 fn keep(out: impl Read, inbox: &Inbox) {

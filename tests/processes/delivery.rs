@@ -5,6 +5,7 @@ use crate::db::Kind;
 use crate::house::{BATCH_PEOPLE, House};
 use crate::on_both_databases;
 use crate::people::People;
+use crate::rate::check_rate;
 use crate::scene::Scene;
 
 on_both_databases! {
@@ -35,49 +36,10 @@ async fn a_case_reaches_the_consumer_in_waves_at_the_agreed_rate(kind: Kind) {
         );
     }
     scene.close_and_check(at, &case).await;
-    check_rate(&scene, RATE, BATCH_PEOPLE).await;
+    check_rate(&scene, 0, RATE, BATCH_PEOPLE).await;
 
     consumer.stop().await;
     scene.house.remove().await;
-}
-
-/// No window of time may hold more people than the burst and what the rate allows in it.
-pub async fn check_rate(scene: &Scene, rate: u32, batch_people: u32) {
-    let (rate, batch) = (f64::from(rate), f64::from(batch_people));
-    let burst = rate.max(batch);
-    let mut db = scene.house.connect().await;
-    let sent = "SELECT sending_at, people FROM batches WHERE sending_at IS NOT NULL ORDER BY 1";
-    let sent = db.rows::<(i64, i64)>(sent).await;
-    let since = |ms: i64| f64::from(i32::try_from(ms - sent[0].0).unwrap()) / 1e3;
-    let sent: Vec<_> = sent
-        .iter()
-        .map(|(ms, people)| (since(*ms), *people))
-        .collect();
-    // The lane reads the time of a batch from the database a moment before it asks its limiter.
-    let moment_s = 0.5;
-    check_windows(&sent, rate, burst + rate * moment_s);
-    let handed = scene.inbox.all();
-    let handed = handed
-        .iter()
-        .map(|one| (one.at, i64::try_from(one.people).unwrap()));
-    // A consumer that was held up finds as much more in its queue as that holds.
-    let queue = (2.0 * rate).max(4.0 * batch);
-    check_windows(&handed.collect::<Vec<_>>(), rate, burst + queue);
-}
-
-/// `events`: when and how many, in order of time.
-fn check_windows(events: &[(f64, i64)], rate: f64, burst: f64) {
-    for (first, (from, _)) in events.iter().enumerate() {
-        let mut people = 0.0;
-        for (to, more) in &events[first..] {
-            people += f64::from(i32::try_from(*more).unwrap());
-            let (allowed, time) = (burst + rate * (to - from), to - from);
-            assert!(
-                people <= allowed,
-                "{people} people in {time:.3} s, at most {allowed}"
-            );
-        }
-    }
 }
 
 async fn a_consumer_stops_after_so_many_batches_and_what_it_left_waits(kind: Kind) {

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use crate::db::{Connection, Db, Kind};
 
+/// The setting that names the broker.
+pub const AMQP_URL: &str = "HOMEWARD_AMQP_URL";
 /// How long anything may take that takes a moment.
 pub const SOON: Duration = Duration::from_secs(30);
 /// How long the work of a whole test may take on a busy machine.
@@ -115,6 +117,12 @@ impl House {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// The broker that carries the batches; none if they stay in the servers.
+    pub fn amqp_url(&self) -> Option<&str> {
+        let mut settings = self.settings.iter();
+        settings.find_map(|(name, value)| (*name == AMQP_URL).then_some(value.as_str()))
+    }
+
     /// A server on addresses of its own, ready.
     pub async fn server(&self) -> Server {
         self.server_with(&[]).await
@@ -122,21 +130,26 @@ impl House {
 
     /// A server with further arguments.
     pub async fn server_with(&self, arguments: &[&str]) -> Server {
-        let addresses = Addresses::free();
-        let log = self
-            .folder
-            .path()
-            .join(format!("{}.log", addresses.http.port()));
-        let arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
-        let child = None;
-        let mut server = Server {
-            addresses,
-            log,
-            arguments,
-            child,
-        };
+        let mut server = self.server_to_be(&[]);
+        server.arguments = arguments.iter().map(|one| (*one).to_owned()).collect();
         server.start(self).await;
         server
+    }
+
+    /// A server with settings of its own, not started yet.
+    pub fn server_to_be(&self, settings: &[(&'static str, &str)]) -> Server {
+        let addresses = Addresses::free();
+        let log = format!("{}.log", addresses.http.port());
+        let settings = settings.iter();
+        Server {
+            addresses,
+            log: self.folder.path().join(log),
+            arguments: Vec::new(),
+            settings: settings
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
+            child: None,
+        }
     }
 
     pub async fn connect(&self) -> Connection {
@@ -207,6 +220,7 @@ pub struct Server {
     pub addresses: Addresses,
     log: PathBuf,
     arguments: Vec<String>,
+    settings: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -228,6 +242,7 @@ impl Server {
         let child = house
             .command(&["serve"])
             .args(&self.arguments)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .env("HOMEWARD_HTTP_ADDR", self.addresses.http.to_string())
             .env("HOMEWARD_GRPC_ADDR", self.addresses.grpc.to_string())
             .env("HOMEWARD_ADMIN_ADDR", self.addresses.admin.to_string())
@@ -285,6 +300,15 @@ impl Server {
     /// SIGTERM.
     pub fn terminate(&self) {
         signal("TERM", self.child.as_ref().unwrap().id());
+    }
+
+    /// SIGSTOP: it keeps all its connections and does nothing.
+    pub fn pause(&self) {
+        signal("STOP", self.child.as_ref().unwrap().id());
+    }
+
+    pub fn go_on(&self) {
+        signal("CONT", self.child.as_ref().unwrap().id());
     }
 
     /// Waits for it to end by itself.

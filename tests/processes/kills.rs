@@ -62,7 +62,7 @@ async fn kill_while(
 /// Shards that the server has in hand: on PostgreSQL its worker has written all but the last
 /// statement of its transaction and waits there; on SQLite, where nobody waits inside a transaction,
 /// it has claimed the shard (`since` the server before it was killed) and waits to begin.
-fn in_hand(kind: Kind, since: i64) -> String {
+pub fn in_hand(kind: Kind, since: i64) -> String {
     match kind {
         Kind::Postgres => "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock'

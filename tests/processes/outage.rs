@@ -151,7 +151,7 @@ async fn postgresql_goes_away_and_comes_back() {
     ];
     let house = House::over(Db::at(url.clone()), &settings);
     let scene = Scene::new(house, People::around(12_000, 12, 1), &[800]);
-    let server = scene.house.server().await;
+    let mut server = scene.house.server().await;
     let at = server.addresses;
     scene.register(at).await;
     let consumer = scene.consumer(at, 0);
@@ -211,6 +211,13 @@ async fn postgresql_goes_away_and_comes_back() {
     stop.cancel();
     let answers = asking.await.unwrap();
     assert!(answers.keys().eq(&[200, 503]), "{answers:?}");
+
+    // Told to stop while there is no database, it still comes to an end.
+    postgres.down();
+    server.terminate();
+    assert_eq!(server.ended(SOON).await.code(), Some(0), "{}", server.log());
+    assert_eq!(postgres.up(), url);
+    server.start(&scene.house).await;
     scene.settle().await;
     let ledger = scene.check_issue(at, &case, 3).await;
     println!("3 outages, {} repeats, answers {answers:?}", ledger.repeats);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::db::Kind;
-use crate::delivery::check_rate;
 use crate::house::{BATCH_PEOPLE, House, SOON, until};
 use crate::people::{CENTRE, People, number_of};
+use crate::rate::check_rate;
 use crate::scene::Scene;
 
 const RATE: u32 = 2_000;
@@ -106,7 +106,7 @@ async fn two_servers_share_the_work_and_one_is_killed() {
     }
     assert!(wanted.values().any(|alerts| *alerts == PER_DAY));
     assert_eq!(times, wanted);
-    check_rate(&scene, RATE, BATCH_PEOPLE).await;
+    check_rate(&scene, 0, RATE, BATCH_PEOPLE).await;
     for case in &cases {
         scene.close_and_check(two, case).await;
     }
@@ -141,7 +141,7 @@ async fn a_lane_that_is_handed_over_keeps_the_rate() {
     assert_eq!(owner.ended(SOON).await.code(), Some(0));
     scene.settle().await;
     scene.check_issue(other.addresses, &case, 1).await;
-    check_rate(&scene, RATE, 500).await;
+    check_rate(&scene, 0, RATE, 500).await;
     drop(consumers);
     scene.house.remove().await;
 }

@@ -127,3 +127,8 @@ fn token(app: usize, number: usize) -> String {
 pub fn number_of(token: &str) -> usize {
     token.split_once('-').unwrap().1.parse().unwrap()
 }
+
+/// Which app's token it is.
+pub fn app_of(token: &str) -> usize {
+    usize::from(token.as_bytes()[0] - b'a')
+}

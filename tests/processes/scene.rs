@@ -23,6 +23,16 @@ pub struct Scene {
     pub operator: String,
 }
 
+/// What an app is called.
+pub fn app_name(app: usize) -> String {
+    format!("app-{app}")
+}
+
+/// An app's queue on the broker.
+pub fn queue_of(app: usize) -> String {
+    format!("homeward.alerts.{}.v1", app_name(app))
+}
+
 /// A case whose alert goes out.
 #[derive(Debug, Clone)]
 pub struct Alerted {
@@ -50,7 +60,7 @@ impl Scene {
         ]);
         house.admin(&["operator", "Ada"]);
         let apps = rates.iter().enumerate().map(|(number, rate)| {
-            let name = format!("app {number}");
+            let name = app_name(number);
             house.admin(&["app", &name, "--rate-per-s", &rate.to_string()]);
             house.admin(&["key", "app", &name])
         });
@@ -65,6 +75,16 @@ impl Scene {
             agency,
             operator,
         }
+    }
+
+    /// Waits until so many batches are in an app's queue or in its hands, as far as the server knows.
+    pub async fn until_sent(&self, count: i64) {
+        let mut db = self.house.connect().await;
+        until("batches that nobody acknowledges", SOON, async || {
+            let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
+            (db.number(sent).await >= count).then_some(())
+        })
+        .await;
     }
 
     /// The database's time: the tests have no clock of their own.
@@ -87,8 +107,17 @@ impl Scene {
         }
     }
 
-    /// An app's consumer.
+    /// An app's consumer: from the broker if there is one, and then with receipts.
     pub fn consumer(&self, at: Addresses, app: usize) -> Consumer {
+        let Some(url) = self.house.amqp_url() else {
+            return self.grpc_consumer(at, app);
+        };
+        let who = (app_name(app), &self.apps[app]);
+        Consumer::over_amqp_with_receipts(url, (&who.0, who.1), at, &self.inbox)
+    }
+
+    /// An app's consumer over gRPC.
+    pub fn grpc_consumer(&self, at: Addresses, app: usize) -> Consumer {
         Consumer::start(at, &self.apps[app], &self.inbox)
     }
 
@@ -98,6 +127,16 @@ impl Scene {
     }
 
     pub async fn alert_of(&self, at: Addresses, name: &str, place: (f64, f64)) -> Alerted {
+        self.urgent_alert_of(at, name, place, "normal").await
+    }
+
+    pub async fn urgent_alert_of(
+        &self,
+        at: Addresses,
+        name: &str,
+        place: (f64, f64),
+        urgency: &str,
+    ) -> Alerted {
         let seen_at = self.now().await - SignedDuration::from_hours(2);
         let filing = json!({
             "person": { "name": name, "age": 82, "clothing": "red coat, brown boots" },
@@ -113,7 +152,7 @@ impl Scene {
             .await;
         assert_eq!(case["state"], "submitted");
         let case = case["id"].as_str().unwrap().to_owned();
-        let verify = json!({ "checks": [
+        let verify = json!({ "urgency": urgency, "checks": [
             "reporter_called_back", "identity_confirmed", "last_seen_confirmed",
             "consent_confirmed", "duplicates_checked",
         ]});

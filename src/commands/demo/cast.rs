@@ -8,7 +8,7 @@ use super::city::APPS;
 use crate::cases::Refusal;
 use crate::holders::{self, NewAgency, NewApp, NewOperator, WantedKey};
 use crate::keys;
-use crate::model::Scope;
+use crate::model::{BatchFormat, Scope};
 use crate::store::{Session, Store, Tx, holders as store};
 
 /// The agency's name.
@@ -68,6 +68,7 @@ impl Cast {
                     name,
                     rate_per_s,
                     drills: false,
+                    format: BatchFormat::Protobuf,
                 };
                 holders::add_app(&mut tx, new, now).await?;
             }

@@ -31,9 +31,9 @@ const STALE: u64 = 6;
 
 /// The partner apps: name, recipients a second, and share of the people in percent.
 pub const APPS: [(&str, i64, u64); 3] = [
-    ("Demo Weather", 2_000, 50),
-    ("Demo Transit", 1_000, 30),
-    ("Demo Neighbours", 500, 20),
+    ("demo-weather", 2_000, 50),
+    ("demo-transit", 1_000, 30),
+    ("demo-neighbours", 500, 20),
 ];
 
 /// Everybody in the city, subscriber by subscriber.

@@ -17,8 +17,8 @@ use super::apps::Pushes;
 use super::cast::Cast;
 use super::city::{self, APPS, City};
 use super::picture::Picture;
-use super::rest::Rest;
 use super::screen::{Screen, line, row};
+use crate::commands::rest::Rest;
 use crate::model::Check;
 use crate::store::Store;
 

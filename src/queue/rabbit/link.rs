@@ -1,0 +1,310 @@
+//! A connection to the broker that is made again whenever it is lost, for ever.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use futures_util::StreamExt as _;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::topology;
+use crate::queue::QueueError;
+
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long the broker may take over anything that it was asked on an open connection. A connection
+/// that is silent for longer is given up, unless the broker said that it blocks it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long the broker may take over closing a connection.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Between two tries to connect: the shortest and the longest wait.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Seconds between heartbeats, unless the URL says otherwise (`?heartbeat=`). Whoever only waits for
+/// messages notices a dead connection after twice this.
+const HEARTBEAT_S: u16 = 5;
+/// How often the state of a connection is looked at, in case that an event was missed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the broker is: one node, or those of a cluster.
+#[derive(Debug, Clone)]
+pub struct Broker(SecretString);
+
+/// A broker's URL that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "amqp_url: {0}; expected is amqp://USER:PASSWORD@HOST:PORT/VHOST (or amqps://), with %2f for the \
+     vhost /, and commas between the nodes of a cluster"
+)]
+pub struct BrokerUrlError(String);
+
+impl Broker {
+    /// The broker behind `amqp://...` or `amqps://...`, or several such with commas between them.
+    ///
+    /// # Errors
+    /// [`BrokerUrlError`] if the text is no such URL.
+    pub fn at(urls: &SecretString) -> Result<Self, BrokerUrlError> {
+        let broker = Self(urls.clone());
+        for node in 0..broker.nodes() {
+            broker.uri(node)?;
+        }
+        Ok(broker)
+    }
+
+    fn nodes(&self) -> usize {
+        self.0.expose_secret().split(',').count()
+    }
+
+    /// The node that is tried at this attempt: one after the other.
+    fn uri(&self, attempt: usize) -> Result<AMQPUri, BrokerUrlError> {
+        let mut urls = self.0.expose_secret().split(',');
+        let url = urls.nth(attempt % self.nodes()).unwrap_or_default();
+        let mut uri: AMQPUri = url.trim().parse().map_err(BrokerUrlError)?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+        Ok(uri)
+    }
+
+    /// The virtual host.
+    ///
+    /// # Errors
+    /// None for a broker that was made by [`Self::at`].
+    pub(super) fn vhost(&self) -> Result<String, BrokerUrlError> {
+        Ok(self.uri(0)?.vhost)
+    }
+}
+
+/// The connection, or none while it is lost.
+type Current = Option<Arc<Connection>>;
+
+/// One supervised connection.
+#[derive(Clone)]
+pub(super) struct Link {
+    current: watch::Receiver<Current>,
+    give_up: Arc<Notify>,
+}
+
+impl Link {
+    /// Connects in the background and keeps connected until `shutdown`.
+    pub fn start(
+        broker: &Broker,
+        name: &'static str,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let (set, current) = watch::channel(None);
+        let give_up = Arc::new(Notify::new());
+        let supervisor = Supervisor {
+            broker: broker.clone(),
+            name,
+            set,
+            give_up: Arc::clone(&give_up),
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(supervisor.run());
+        Self { current, give_up }
+    }
+
+    /// The connection, if there is one.
+    pub fn connection(&self) -> Current {
+        self.current
+            .borrow()
+            .clone()
+            .filter(|connection| connection.status().connected())
+    }
+
+    /// The connection, as soon as there is one.
+    pub async fn connected(&self) -> Arc<Connection> {
+        let mut current = self.current.clone();
+        loop {
+            if let Some(connection) = self.connection() {
+                return connection;
+            }
+            // At shutdown nobody connects any more.
+            if current.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Whether the broker has said that it takes nothing for now (memory or disk alarm).
+    pub fn blocked(&self) -> bool {
+        self.connection()
+            .is_some_and(|connection| connection.status().blocked())
+    }
+
+    /// Waits for the broker to answer: as long as it blocks the connection, else for a while; then
+    /// the connection is given up.
+    pub async fn patiently<F: Future>(&self, answer: F) -> Option<F::Output> {
+        let mut answer = pin!(answer);
+        loop {
+            match tokio::time::timeout(ANSWER_WITHIN, &mut answer).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if self.blocked() => {}
+                Err(_) => {
+                    tracing::warn!("the broker has not answered in time, connecting anew");
+                    self.give_up.notify_one();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Waits for an answer as [`Self::patiently`] does, and says what went wrong.
+    pub async fn asked<T>(
+        &self,
+        doing: &str,
+        answer: impl Future<Output = Result<T, lapin::Error>>,
+    ) -> Result<T, QueueError> {
+        match self.patiently(answer).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => Err(refused(doing, &error)),
+            None => Err(QueueError::Away),
+        }
+    }
+}
+
+/// What the broker said, for people.
+fn refused(doing: &str, error: &lapin::Error) -> QueueError {
+    match error.kind() {
+        ErrorKind::ProtocolError(said) => QueueError::Refused {
+            doing: doing.to_owned(),
+            reason: said.get_message().to_string(),
+        },
+        _ => QueueError::Away,
+    }
+}
+
+struct Supervisor {
+    broker: Broker,
+    name: &'static str,
+    set: watch::Sender<Current>,
+    give_up: Arc<Notify>,
+    shutdown: CancellationToken,
+}
+
+impl Supervisor {
+    /// Connect, declare, run, first error, wait, for ever.
+    async fn run(self) {
+        let mut waits = waits();
+        for attempt in 0_usize.. {
+            let connected = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                connected = self.connect(attempt) => connected,
+            };
+            match connected {
+                Ok(connection) => {
+                    waits = self::waits();
+                    self.serve(connection).await;
+                }
+                Err(error) => {
+                    tracing::warn!(connection = self.name, error = %error, "no connection to the broker, trying again");
+                }
+            }
+            let wait = waits.next().unwrap_or(AGAIN_AFTER.1);
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn connect(&self, attempt: usize) -> anyhow::Result<Connection> {
+        let uri = self.broker.uri(attempt)?;
+        let properties = ConnectionProperties::default().with_connection_name(self.name.into());
+        let connecting = async {
+            let connection = Connection::connect_uri(uri, properties).await?;
+            topology::declare(&connection).await?;
+            anyhow::Ok(connection)
+        };
+        tokio::time::timeout(CONNECT_WITHIN, connecting)
+            .await
+            .unwrap_or_else(|_| anyhow::bail!("it does not answer within {CONNECT_WITHIN:?}"))
+    }
+
+    /// Lends the connection out until it is lost or given up.
+    async fn serve(&self, connection: Connection) {
+        let connection = Arc::new(connection);
+        tracing::info!(connection = self.name, "connected to the broker");
+        let mut events = pin!(connection.events_listener());
+        self.set.send_replace(Some(Arc::clone(&connection)));
+        let why = loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => break "stopping",
+                () = self.give_up.notified() => break "given up",
+                event = events.next() => match event {
+                    Some(lapin::Event::ConnectionBlocked(reason)) => {
+                        tracing::warn!(connection = self.name, reason, "the broker takes nothing for now");
+                    }
+                    Some(lapin::Event::ConnectionUnblocked) => {
+                        tracing::info!(connection = self.name, "the broker takes messages again");
+                    }
+                    _ => {}
+                },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if !connection.status().connected() {
+                break "lost";
+            }
+        };
+        if why != "stopping" {
+            // While stopping, those who have begun something may still end it.
+            self.set.send_replace(None);
+            tracing::warn!(
+                connection = self.name,
+                why,
+                "connection to the broker ended"
+            );
+            let closing = connection.close(200, "OK".into());
+            let _ = tokio::time::timeout(CLOSE_WITHIN, closing).await;
+        }
+    }
+}
+
+fn waits() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(AGAIN_AFTER.0)
+        .with_max_delay(AGAIN_AFTER.1)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_tried_in_turn() {
+        let nodes = "amqp://u:p@one:1/v, amqps://u:p@two/%2f?heartbeat=9".to_owned();
+        let broker = Broker::at(&nodes.into()).unwrap();
+        let uris = [0, 1, 2].map(|attempt| broker.uri(attempt).unwrap());
+        let hosts = uris.each_ref().map(|uri| uri.authority.host.as_str());
+        assert_eq!(hosts, ["one", "two", "one"]);
+        let heartbeats = uris.each_ref().map(|uri| uri.query.heartbeat);
+        assert_eq!(heartbeats, [Some(HEARTBEAT_S), Some(9), Some(HEARTBEAT_S)]);
+        assert_eq!(broker.vhost().unwrap(), "v");
+        assert_eq!(uris[1].vhost, "/");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_without_its_password() {
+        for wrong in [
+            "",
+            "http://u:secret@host",
+            "amqp://u:p@one/v,",
+            "amqp://u:secret@host:port/v",
+        ] {
+            let error = Broker::at(&wrong.to_owned().into())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("expected is amqp://"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}
