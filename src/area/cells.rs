@@ -1,16 +1,29 @@
-//! Probability by H3 cell, from a fixed set of equally likely points.
+//! Probability by H3 cell: the distribution round a centre, integrated over each cell.
 
-use h3o::{CellIndex, Resolution};
+use std::f64::consts::{PI, TAU};
+
+use h3o::{CellIndex, LatLng, Resolution};
 use serde::{Deserialize, Serialize};
 
-use super::locate::Locator;
-use super::normal;
-use super::travel::TimeLaw;
-use crate::model::{Cell, InvalidPosition, Position};
+use super::radial::Radial;
+use super::sphere::Horizon;
+use crate::model::{Cell, Position};
 
-/// How many points stand for the law. Half as many miss the best cell of the golden case by 0.0001.
-/// A power of two, so that sums of whole points are exact.
-const POINTS: u32 = 131_072;
+/// The longest stretch of a cell's edge that is integrated in one go, as a share of its distance.
+const STRETCH: f64 = 0.25;
+
+/// Gauss and Legendre's points and weights for three points on -1 to 1.
+const GAUSS: [(f64, f64); 3] = [
+    (-0.774_596_669_241_483_4, 5.0 / 9.0),
+    (0.0, 8.0 / 9.0),
+    (0.774_596_669_241_483_4, 5.0 / 9.0),
+];
+
+/// The integral along edges is right to about this. Cells with less count as the rest of the world.
+const NEGLIGIBLE: f64 = 1e-8;
+
+/// More cells than this within the 95 % distance are too many for one plan.
+const MOST_CELLS: f64 = 30_000.0;
 
 /// A cell and the probability that the person is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -21,114 +34,153 @@ pub struct CellProbability {
     pub p: f64,
 }
 
-/// The resolution of a case's cells, fixed for its life: 9 (0.1 km²) where three quarters are found
-/// within 3 km in the end, 8 (0.7 km²) where they are not.
+/// A likelier direction: a von Mises factor on the density, whose mean over all directions is 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Heading {
+    east: f64,
+    north: f64,
+    concentration: f64,
+    scale: f64,
+}
+
+impl Heading {
+    /// Towards a bearing, in degrees clockwise from north.
+    #[must_use]
+    pub fn new(bearing_deg: f64, concentration: f64) -> Self {
+        const POINTS: u32 = 64;
+        let (east, north) = libm::sincos(bearing_deg.to_radians());
+        // The mean over the circle, I0 of the concentration: exact for this many points.
+        let total: f64 = (0..POINTS)
+            .map(|i| libm::exp(concentration * libm::cos(TAU * f64::from(i) / f64::from(POINTS))))
+            .sum();
+        Self {
+            east,
+            north,
+            concentration,
+            scale: f64::from(POINTS) / total,
+        }
+    }
+
+    /// The factor in the direction of a point so many km east and north.
+    #[must_use]
+    pub fn factor(&self, [east, north]: [f64; 2]) -> f64 {
+        let km = libm::sqrt(east * east + north * north);
+        let along = (east * self.east + north * self.north) / km.max(f64::MIN_POSITIVE);
+        self.scale * libm::exp(self.concentration * along)
+    }
+}
+
+/// The resolution of a case's cells: 9 (0.1 km²) where three quarters are found within 3 km in the
+/// end, 8 (0.7 km²) where they are not, and coarser where `far_km`, the distance that holds 95 %,
+/// would have more than 30,000 cells. On foot both depend on the case alone, so that the resolution
+/// stays the same for its life.
 #[must_use]
-pub fn resolution(static_r75_km: f64) -> Resolution {
-    if static_r75_km < 3.0 {
+pub fn resolution(static_r75_km: f64, far_km: f64) -> Resolution {
+    let finest = if static_r75_km < 3.0 {
         Resolution::Nine
     } else {
         Resolution::Eight
-    }
+    };
+    std::iter::successors(Some(finest), |resolution| resolution.pred())
+        .find(|resolution| PI * far_km * far_km < MOST_CELLS * resolution.area_km2())
+        .unwrap_or(finest)
 }
 
-/// The probability of every cell that the law reaches, best first, equal ones by cell number.
+/// The distance in km that has so many cells in it as one plan can take: twice those of
+/// [`resolution`].
+#[must_use]
+pub fn farthest_km(resolution: Resolution) -> f64 {
+    libm::sqrt(2.0 * MOST_CELLS * resolution.area_km2() / PI)
+}
+
+/// The probability of each of some cells, in their order, without those that have next to none.
 ///
-/// Point `k` of a sunflower lies at the distance of the `k`-th of equally likely people, in the
-/// direction of `k` golden angles. Where the last known position is uncertain by a normal error of
-/// `sigma_km` along each axis, each point is moved by an offset of that distribution.
-///
-/// # Errors
-/// [`InvalidPosition`] where the law gives distances that are not finite.
+/// By Gauss's theorem the integral of the density over a cell is that of `F(r) / 2 pi` over the
+/// angle along its border, once round. Neighbours have their edge in common and opposite, so the
+/// cells' sum is exact whatever the error along an edge, and nothing is lost between them. (Points
+/// drawn from the distribution, as many as time allows, leave holes far out.)
+#[must_use]
 pub fn by_cell(
-    lkp: Position,
-    law: &TimeLaw,
-    sigma_km: f64,
-    resolution: Resolution,
-) -> Result<Vec<CellProbability>, InvalidPosition> {
-    let mut sunflower = Sunflower::default();
-    let mut offsets = Offsets::default();
-    let mut locator = Locator::new(lkp, resolution);
-    let mut hits = Vec::with_capacity(POINTS as usize);
-    for km in law.evenly(POINTS) {
-        let (sin, cos) = sunflower.turn();
-        let (mut east, mut north) = (km * sin, km * cos);
-        if sigma_km > 0.0 {
-            let (x, y) = offsets.draw();
-            east += sigma_km * x;
-            north += sigma_km * y;
-        }
-        hits.push(locator.cell(east, north)?);
-    }
-    Ok(tally(hits))
-}
-
-fn tally(mut hits: Vec<CellIndex>) -> Vec<CellProbability> {
-    let each = 1.0 / f64::from(POINTS);
-    hits.sort_unstable();
-    let mut cells: Vec<CellProbability> = hits
-        .chunk_by(|a, b| a == b)
-        .map(|same| CellProbability {
-            cell: same[0].into(),
-            p: same.iter().map(|_| each).sum(),
-        })
-        .collect();
-    cells.sort_by(|a, b| b.p.total_cmp(&a.p).then(a.cell.cmp(&b.cell)));
+    centre: Position,
+    radial: &Radial,
+    heading: Option<&Heading>,
+    cells: &[CellIndex],
+) -> Vec<(CellIndex, f64)> {
+    let horizon = Horizon::at(centre);
     cells
+        .iter()
+        .map(|&cell| (cell, probability(cell, &horizon, radial, heading)))
+        .filter(|(_, p)| *p > NEGLIGIBLE)
+        .collect()
 }
 
-/// Directions a golden angle apart, pi (3 - sqrt 5), as sine and cosine of the bearing.
-struct Sunflower {
-    next: (f64, f64),
-    step: (f64, f64),
-}
-
-impl Default for Sunflower {
-    fn default() -> Self {
-        let golden_angle = std::f64::consts::PI * (3.0 - libm::sqrt(5.0));
-        Self {
-            next: (0.0, 1.0),
-            step: libm::sincos(golden_angle),
-        }
+fn probability(
+    cell: CellIndex,
+    horizon: &Horizon,
+    radial: &Radial,
+    heading: Option<&Heading>,
+) -> f64 {
+    let corner = |at: &LatLng| horizon.offset(Horizon::vector(at.lat(), at.lng()));
+    let boundary = cell.boundary();
+    let Some(last) = boundary.last() else {
+        return 0.0;
+    };
+    let mut from = corner(last);
+    let mut turned = 0.0;
+    for at in boundary.iter() {
+        let to = corner(at);
+        turned += along_edge(from, to, radial, heading);
+        from = to;
     }
+    turned / TAU
 }
 
-impl Sunflower {
-    /// The next direction. Turned by the addition theorems, which keep to 1e-11 over all points.
-    fn turn(&mut self) -> (f64, f64) {
-        let ((sin, cos), (step_sin, step_cos)) = (self.next, self.step);
-        self.next = (
-            sin * step_cos + cos * step_sin,
-            cos * step_cos - sin * step_sin,
-        );
-        (sin, cos)
+/// The integral of `F(r)`, times the heading's factor, over the angle from one point to another in
+/// a straight line, in radians anticlockwise.
+fn along_edge(from: [f64; 2], to: [f64; 2], radial: &Radial, heading: Option<&Heading>) -> f64 {
+    let edge = [to[0] - from[0], to[1] - from[1]];
+    let length = libm::sqrt(edge[0] * edge[0] + edge[1] * edge[1]);
+    if length <= 0.0 {
+        return 0.0;
     }
-}
-
-/// Standard normal offsets in the plane: the additive recurrence with the plastic number (Roberts'
-/// R2 sequence), started in the middle of the square so that no coordinate is ever 0, through Φ⁻¹.
-struct Offsets {
-    next: (f64, f64),
-}
-
-impl Default for Offsets {
-    fn default() -> Self {
-        Self { next: (0.5, 0.5) }
+    let along = [edge[0] / length, edge[1] / length];
+    // The nearest point of the line is `aside` to the left of the centre, signed.
+    let aside = from[0] * along[1] - from[1] * along[0];
+    let distance = libm::fabs(aside);
+    if distance < 1e-9 {
+        return 0.0;
     }
-}
-
-impl Offsets {
-    /// The real root of x³ = x + 1.
-    const PLASTIC: f64 = 1.324_717_957_244_746;
-
-    fn draw(&mut self) -> (f64, f64) {
-        let (x, y) = self.next;
-        self.next = (
-            (x + 1.0 / Self::PLASTIC).fract(),
-            (y + 1.0 / (Self::PLASTIC * Self::PLASTIC)).fract(),
-        );
-        (normal::quantile(x), normal::quantile(y))
+    let start = from[0] * along[0] + from[1] * along[1];
+    let end = start + length;
+    let foot = [from[0] - start * along[0], from[1] - start * along[1]];
+    let stretch = |low: f64, high: f64| -> f64 {
+        let (middle, half) = (f64::midpoint(low, high), 0.5 * (high - low));
+        let at = |(x, weight): (f64, f64)| {
+            let s = middle + half * x;
+            let squared = aside * aside + s * s;
+            let factor = heading.map_or(1.0, |heading| {
+                heading.factor([foot[0] + s * along[0], foot[1] + s * along[1]])
+            });
+            weight * half * aside / squared * factor * radial.within(libm::sqrt(squared))
+        };
+        GAUSS.into_iter().map(at).sum()
+    };
+    let nearest = libm::hypot(distance, start.max(0.0).max(-end));
+    if length <= STRETCH * nearest {
+        return stretch(start, end);
     }
+    // Close by, steps that are even in asinh(s / distance) are even by the logarithm of the
+    // distance from the centre.
+    let (first, last) = (libm::asinh(start / distance), libm::asinh(end / distance));
+    let parts = libm::ceil((last - first) / STRETCH);
+    let point = |i: f64| distance * libm::sinh(first + (last - first) * i / parts);
+    let mut sum = 0.0;
+    let mut i = 0.0;
+    while i < parts {
+        sum += stretch(point(i), point(i + 1.0));
+        i += 1.0;
+    }
+    sum
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The distance table: how far people were found from their last known position, by category and
-//! environment. The shipped table is `lost_person_distances.csv`, an operator may bring another.
+//! environment. The shipped table is `lost_person_distances.csv`; an operator may bring own rows.
 
 use std::collections::BTreeMap;
 
@@ -45,8 +45,12 @@ struct Row {
 pub struct Chosen<'a> {
     /// The category whose figures apply: the profile's own, unless it is an unknown adult.
     pub category: Category,
-    /// The distances in km within which 25, 50, 75 and 95 % were found.
-    pub quantiles_km: [f64; 4],
+    /// The environment that the row stands for, `None` where it is the category's one row.
+    pub environment: Option<Environment>,
+    /// The distances in km within which 25, 50 and 75 % were found.
+    pub quartiles_km: [f64; 3],
+    /// The distance in km within which 95 % were found; none for an abduction.
+    pub r95_km: Option<f64>,
     /// Where the figures come from.
     pub source: &'a str,
     /// Every fallback taken and assumption made, in words.
@@ -67,38 +71,7 @@ impl DistanceTable {
     /// # Errors
     /// [`TableError`], which names the row.
     pub fn parse(text: &str) -> Result<Self, TableError> {
-        let mut records = csv::records(text);
-        let header = records.next().unwrap_or_default();
-        if header.fields != HEADER {
-            return Err(TableError {
-                line: 1,
-                row: header.fields.join(","),
-                problem: TableProblem::Header {
-                    expected: HEADER.join(","),
-                },
-            });
-        }
-        let mut rows = BTreeMap::new();
-        for record in records {
-            let read = parse_row(&record.fields).and_then(|(key, row)| {
-                rows.insert(key, row)
-                    .map_or(Ok(()), |_| Err(TableProblem::Twice))
-            });
-            if let Err(problem) = read {
-                let row = record
-                    .fields
-                    .iter()
-                    .take(2)
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(",");
-                return Err(TableError {
-                    line: record.line,
-                    row,
-                    problem,
-                });
-            }
-        }
+        let rows = parse_rows(text)?;
         for &category in Category::ALL {
             let has = |environment| rows.contains_key(&(category, environment));
             if category != Category::UnknownAdult && !has(Some(Environment::Default)) && !has(None)
@@ -116,7 +89,20 @@ impl DistanceTable {
         })
     }
 
-    /// SHA-256 of the table's text in hexadecimal, kept with every plan made from it.
+    /// This table with an operator's own rows, which replace those for the same category and
+    /// environment. The rows are a table like the shipped one, but of as few rows as one likes.
+    ///
+    /// # Errors
+    /// [`TableError`], which names the row.
+    pub fn with_rows(mut self, text: &str) -> Result<Self, TableError> {
+        self.rows.extend(parse_rows(text)?);
+        let both = [self.digest.as_bytes(), b"\n", text.as_bytes()].concat();
+        self.digest = hex::encode(Sha256::digest(both));
+        Ok(self)
+    }
+
+    /// SHA-256 in hexadecimal of the table's text, or of the digest, a line feed and the text of the
+    /// rows that were added to it. Kept with every plan made from it.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -127,7 +113,7 @@ impl DistanceTable {
     /// illness below it and where the age is not known [A].
     ///
     /// # Errors
-    /// [`AreaError::NoDistance95`] where the row has no 95 % distance, as abduction has none.
+    /// [`AreaError::NoRow`] where there is none, which a checked table leaves out for no category.
     pub fn row(&self, profile: &Profile, dementia_from_age: u8) -> Result<Chosen<'_>, AreaError> {
         let mut assumptions = Vec::new();
         let category = match profile.category {
@@ -153,11 +139,11 @@ impl DistanceTable {
         if found.is_none() && wanted != Environment::Default {
             assumptions.push(format!("no {wanted} row for {category}: took its one row"));
         }
-        let r95 = row.r95_km.ok_or(AreaError::NoDistance95 { category })?;
-        let [r25, r50, r75] = row.quartiles_km;
         Ok(Chosen {
             category,
-            quantiles_km: [r25, r50, r75, r95],
+            environment: found,
+            quartiles_km: row.quartiles_km,
+            r95_km: row.r95_km,
             source: &row.source,
             assumptions,
         })
@@ -193,6 +179,34 @@ fn fallbacks(wanted: Environment) -> impl Iterator<Item = Option<Environment>> {
 
 type Key = (Category, Option<Environment>);
 
+/// The rows of a table's text.
+fn parse_rows(text: &str) -> Result<BTreeMap<Key, Row>, TableError> {
+    let mut records = csv::records(text);
+    let header = records.next().unwrap_or_default();
+    if header.fields != HEADER {
+        return Err(TableError {
+            line: 1,
+            row: header.fields.join(","),
+            problem: TableProblem::Header {
+                expected: HEADER.join(","),
+            },
+        });
+    }
+    let mut rows = BTreeMap::new();
+    for record in records {
+        let read = parse_row(&record.fields).and_then(|(key, row)| {
+            rows.insert(key, row)
+                .map_or(Ok(()), |_| Err(TableProblem::Twice))
+        });
+        read.map_err(|problem| TableError {
+            line: record.line,
+            row: record.fields[..record.fields.len().min(2)].join(","),
+            problem,
+        })?;
+    }
+    Ok(rows)
+}
+
 fn parse_row(fields: &[String]) -> Result<(Key, Row), TableProblem> {
     let [category, environment, r25, r50, r75, r95, source] = fields else {
         return Err(TableProblem::Fields {
@@ -213,10 +227,9 @@ fn parse_row(fields: &[String]) -> Result<(Key, Row), TableProblem> {
         kilometres(r50, 3)?,
         kilometres(r75, 4)?,
     ];
-    let r95_km = if r95.is_empty() {
-        None
-    } else {
-        Some(kilometres(r95, 5)?)
+    let r95_km = match category {
+        Category::Abduction if r95.is_empty() => None,
+        _ => Some(kilometres(r95, 5)?),
     };
     let rising = quartiles_km
         .iter()

@@ -26,17 +26,14 @@ fn told(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn every_profile_but_an_abduction_has_distances() {
+fn every_profile_has_distances_and_all_but_an_abduction_four() {
     let table = shipped();
     for &category in Category::ALL {
         for &environment in Environment::ALL {
-            match table.row(&profile(category, environment), 65) {
-                Ok(row) => assert!(row.quantiles_km.is_sorted(), "{category} {environment}"),
-                Err(error) => {
-                    assert_eq!(category, Category::Abduction);
-                    assert_eq!(error, AreaError::NoDistance95 { category });
-                }
-            }
+            let row = table.row(&profile(category, environment), 65).unwrap();
+            let distances: Vec<f64> = row.quartiles_km.into_iter().chain(row.r95_km).collect();
+            assert!(distances.is_sorted(), "{category} {environment}");
+            assert_eq!(distances.len() == 3, category == Category::Abduction);
         }
     }
 }
@@ -48,7 +45,13 @@ fn a_row_of_its_own_needs_no_assumption() {
         .row(&profile(Category::Dementia, Environment::Urban), 65)
         .unwrap();
     assert_eq!(
-        row.quantiles_km.map(f64::to_bits),
+        [
+            row.quartiles_km[0],
+            row.quartiles_km[1],
+            row.quartiles_km[2],
+            row.r95_km.unwrap()
+        ]
+        .map(f64::to_bits),
         [0.321_869_f64, 1.126_541, 3.218_688, 12.552_883].map(f64::to_bits)
     );
     assert_eq!(row.assumptions, [""; 0]);
@@ -65,7 +68,7 @@ fn fallbacks_go_to_the_wider_environment_then_default_then_any() {
     let check = |category, environment, r50_km: f64, told: &str| {
         let row = table.row(&profile(category, environment), 65).unwrap();
         assert!(
-            (row.quantiles_km[1] - r50_km).abs() < 1e-12,
+            (row.quartiles_km[1] - r50_km).abs() < 1e-12,
             "{category} {environment}"
         );
         assert_eq!(row.assumptions, [told]);
@@ -138,7 +141,10 @@ fn teenagers_in_town_follow_the_published_log_normal() {
     let row = table
         .row(&profile(Category::Child13To15, Environment::Urban), 65)
         .unwrap();
-    for (q, km) in [0.25, 0.50, 0.75, 0.95].into_iter().zip(row.quantiles_km) {
+    for (q, km) in [0.25, 0.50, 0.75, 0.95]
+        .into_iter()
+        .zip(row.quartiles_km.into_iter().chain(row.r95_km))
+    {
         let expected = libm::exp(-0.833_184 + 1.994_810 * normal::quantile(q));
         assert!((km - expected).abs() < 1e-6, "{q}: {km}, not {expected}");
     }
@@ -212,5 +218,56 @@ fn the_digest_is_of_the_text() {
     assert_eq!(
         abc,
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+}
+
+#[test]
+fn own_rows_go_over_the_shipped_ones() {
+    let header = HEADER.join(",");
+    let own = format!("{header}\ndementia,urban,0.2,0.8,2.0,7.0,own cases 2019 to 2026\n");
+    let table = shipped().with_rows(&own).unwrap();
+    let urban = profile(Category::Dementia, Environment::Urban);
+    let row = table.row(&urban, 65).unwrap();
+    assert_eq!(row.source, "own cases 2019 to 2026");
+    assert_eq!(row.r95_km, Some(7.0));
+    let other = profile(Category::Hiker, Environment::Urban);
+    assert_eq!(
+        table.row(&other, 65).unwrap(),
+        shipped().row(&other, 65).unwrap()
+    );
+    assert_ne!(table.digest(), shipped().digest());
+    let twice = shipped().with_rows(&own).unwrap();
+    assert_eq!(table.digest(), twice.digest());
+    assert_ne!(
+        table.digest(),
+        shipped()
+            .with_rows(&own.replace("7.0", "7.1"))
+            .unwrap()
+            .digest()
+    );
+    let wrong = shipped().with_rows(&own.replace("0.8", "0.1")).unwrap_err();
+    assert!(
+        wrong
+            .to_string()
+            .contains("line 2 (dementia,urban): each distance"),
+        "{wrong}"
+    );
+    let none = shipped().with_rows("").unwrap_err();
+    assert!(
+        none.to_string()
+            .contains("the columns must be category,environment,r25_km"),
+        "{none}"
+    );
+}
+
+#[test]
+fn only_an_abduction_may_do_without_the_last_distance() {
+    let told = told(
+        "autism,urban,0.321869,0.965606,3.862426,8.04672",
+        "autism,urban,0.3,0.9,3.8,",
+    );
+    assert!(
+        told.contains("line 3 (autism,urban): r95_km must be a number of km above 0"),
+        "{told}"
     );
 }

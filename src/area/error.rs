@@ -1,6 +1,6 @@
 //! What can be wrong with a distance table, with the settings or with what a plan is asked for.
 
-use crate::model::{Category, Environment, InvalidPosition, UnknownName};
+use crate::model::{Category, Environment, UnknownName};
 
 /// A distance table that cannot be used, with the row it fails at.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -62,14 +62,6 @@ pub enum TableProblem {
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AreaError {
-    /// The table has no 95 % distance for the category.
-    #[error(
-        "there is no 95 % distance for {category}: it needs the vehicle model, which is not planned with yet"
-    )]
-    NoDistance95 {
-        /// The category.
-        category: Category,
-    },
     /// The table has no row at all for the category.
     #[error("the distance table has no row for {category} in {environment}")]
     NoRow {
@@ -78,13 +70,15 @@ pub enum AreaError {
         /// The environment asked for.
         environment: Environment,
     },
-    /// The accuracy radius of the last known position is no usable length.
-    #[error("the accuracy of the last known position must be 0 to {max_m} m, not {given_m} m")]
-    Accuracy {
+    /// Something the plan is made from is out of its bounds.
+    #[error("{field} must be {accepted}, not {given}")]
+    Input {
+        /// The field, as it is spelt in stored inputs.
+        field: String,
         /// What was given.
-        given_m: f64,
-        /// The most that is accepted.
-        max_m: f64,
+        given: f64,
+        /// What is accepted.
+        accepted: &'static str,
     },
     /// A setting of the model is out of its bounds.
     #[error("area setting {name} must be {accepted}, not {given}")]
@@ -96,7 +90,4 @@ pub enum AreaError {
         /// What is accepted.
         accepted: &'static str,
     },
-    /// A computed point that is not on Earth.
-    #[error("a point of the plan is not on Earth")]
-    OffEarth(#[from] InvalidPosition),
 }

@@ -15,7 +15,8 @@ const CIRCLE_CORNERS: u32 = 90;
 type Corner = [f64; 2];
 
 /// A `FeatureCollection`: the last known position with the radii in km, a circle for each radius,
-/// and every cell of the waves with its probability and wave number.
+/// every sighting with its probability of being true and its own radii, every known place, and every
+/// cell of the waves with its probability and wave number.
 ///
 /// # Errors
 /// [`InvalidPosition`] for radii that are not finite.
@@ -44,6 +45,27 @@ pub fn feature_collection(plan: &Plan) -> Result<Value, InvalidPosition> {
             "properties": { "kind": "radius", "name": name, "km": km },
         }));
     }
+    features.extend(plan.sightings.iter().map(|effect| {
+        let at = plan.inputs.sightings[effect.index].position;
+        json!({
+            "type": "Feature",
+            "geometry": { "type": "Point", "coordinates": [at.lon(), at.lat()] },
+            "properties": {
+                "kind": "sighting",
+                "number": effect.index + 1,
+                "weight": effect.weight,
+                "remaining": effect.remaining,
+                "radii_km": effect.radii,
+            },
+        })
+    }));
+    features.extend(plan.inputs.known_places.iter().map(|place| {
+        json!({
+            "type": "Feature",
+            "geometry": { "type": "Point", "coordinates": [place.position.lon(), place.position.lat()] },
+            "properties": { "kind": "known_place", "place": place.kind },
+        })
+    }));
     for wave in &plan.waves {
         features.extend(wave.cells.iter().map(|one| {
             json!({

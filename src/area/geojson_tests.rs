@@ -1,21 +1,20 @@
 use std::time::Duration;
 
 use super::*;
-use crate::area::{DistanceTable, PlanInputs, Settings, plan};
+use crate::area::{DistanceTable, KnownPlace, PlaceKind, PlanInputs, SeenAt, Settings, plan};
 use crate::model::{Category, Environment, Mobility, Profile};
 
 fn map(lat: f64, lon: f64) -> (Plan, Value) {
+    let profile = Profile {
+        category: Category::Child1To3,
+        age: None,
+        mobility: Mobility::Normal,
+        environment: Environment::Urban,
+    };
+    let lkp = Position::new(lat, lon).unwrap();
     let inputs = PlanInputs {
-        profile: Profile {
-            category: Category::Child1To3,
-            age: None,
-            mobility: Mobility::Normal,
-            environment: Environment::Urban,
-        },
-        lkp: Position::new(lat, lon).unwrap(),
         accuracy_m: 50.0,
-        elapsed: Duration::from_hours(2),
-        lead: Duration::ZERO,
+        ..PlanInputs::new(profile, lkp, Duration::from_hours(2))
     };
     let plan = plan(
         &DistanceTable::shipped().unwrap(),
@@ -138,4 +137,61 @@ fn a_circle_of_no_radius_is_still_a_ring() {
     let centre = Position::new(1.0, 2.0).unwrap();
     let shape = geometry(&circle(centre, 0.0).unwrap());
     assert_eq!(shape["type"], "Polygon");
+}
+
+#[test]
+fn sightings_and_known_places_are_points() {
+    let (plan, _) = map(57.149_7, -2.094_3);
+    let position = Position::new(57.15, -2.09).unwrap();
+    let seen = SeenAt {
+        name: String::new(),
+        position,
+        accuracy_m: 50.0,
+        after: Duration::from_hours(1),
+        credibility: 0.8,
+        false_reports_per_km2: None,
+        withdrawn: false,
+    };
+    let withdrawn = SeenAt {
+        withdrawn: true,
+        ..seen.clone()
+    };
+    let inputs = PlanInputs {
+        sightings: vec![withdrawn, seen],
+        known_places: vec![KnownPlace {
+            kind: PlaceKind::FormerHome,
+            position,
+            weight: 0.1,
+        }],
+        ..plan.inputs
+    };
+    let plan = crate::area::plan(
+        &DistanceTable::shipped().unwrap(),
+        &Settings::default(),
+        &inputs,
+    )
+    .unwrap();
+    let map = feature_collection(&plan).unwrap();
+    let of_kind = |kind: &str| -> Vec<Value> {
+        let features = map["features"].as_array().unwrap().iter();
+        features
+            .filter(|one| one["properties"]["kind"] == kind)
+            .cloned()
+            .collect()
+    };
+    let sightings = of_kind("sighting");
+    assert_eq!(sightings.len(), 1);
+    assert_eq!(sightings[0]["properties"]["number"], 2);
+    assert_eq!(
+        sightings[0]["properties"]["radii_km"]["r95"],
+        plan.sightings[0].radii.r95
+    );
+    assert_eq!(
+        sightings[0]["geometry"]["coordinates"],
+        json!([-2.09, 57.15])
+    );
+    assert_eq!(
+        of_kind("known_place")[0]["properties"]["place"],
+        "former_home"
+    );
 }

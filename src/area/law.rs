@@ -19,7 +19,7 @@ pub const TABLE_QUANTILES: [f64; 4] = [0.25, 0.50, 0.75, 0.95];
 #[derive(Debug, Clone, PartialEq)]
 pub struct StaticLaw {
     core_ln: f64,
-    pieces: [Piece; 4],
+    pieces: Vec<Piece>,
 }
 
 /// One straight line of z over ln r, from its first knot on.
@@ -32,30 +32,33 @@ struct Piece {
 }
 
 impl StaticLaw {
-    /// The law through the 25, 50, 75 and 95 % distances in km, which must be positive and rising
-    /// (as every row of a checked table is).
+    /// The law through the 25, 50, 75 and, where there is one, 95 % distances in km, which must be
+    /// positive and rising (as every row of a checked table is).
     ///
     /// Where the 25 % distance is not above 50 m, the core is halved until it is.
     #[must_use]
-    pub fn through(quantiles_km: [f64; 4]) -> Self {
+    pub fn through(quartiles_km: [f64; 3], r95_km: Option<f64>) -> Self {
         let mut core_km = CORE_KM;
-        while quantiles_km[0] <= core_km && core_km > f64::MIN_POSITIVE {
+        while quartiles_km[0] <= core_km && core_km > f64::MIN_POSITIVE {
             core_km /= 2.0;
         }
+        let knots = TABLE_QUANTILES
+            .into_iter()
+            .zip(quartiles_km.into_iter().chain(r95_km));
         let mut start = (CORE_SHARE, core_km);
-        let pieces = std::array::from_fn(|j| {
-            let end = (TABLE_QUANTILES[j], quantiles_km[j]);
-            let (ln, z) = (libm::log(start.1), normal::quantile(start.0));
-            let slope = (normal::quantile(end.0) - z) / (libm::log(end.1) - ln);
-            let probability = start.0;
-            start = end;
-            Piece {
-                ln,
-                z,
-                probability,
-                slope,
-            }
-        });
+        let pieces = knots
+            .map(|end| {
+                let (probability, km) = std::mem::replace(&mut start, end);
+                let (ln, z) = (libm::log(km), normal::quantile(probability));
+                let slope = (normal::quantile(end.0) - z) / (libm::log(end.1) - ln);
+                Piece {
+                    ln,
+                    z,
+                    probability,
+                    slope,
+                }
+            })
+            .collect();
         Self {
             core_ln: libm::log(core_km),
             pieces,
@@ -124,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn dementia_urban() -> StaticLaw {
-        StaticLaw::through([0.321_869, 1.126_541, 3.218_688, 12.552_883])
+        StaticLaw::through([0.321_869, 1.126_541, 3.218_688], Some(12.552_883))
     }
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_core_shrinks_below_a_short_first_quarter() {
-        let law = StaticLaw::through([0.02, 0.5, 1.0, 2.0]);
+        let law = StaticLaw::through([0.02, 0.5, 1.0], Some(2.0));
         assert!((law.cdf(0.012_5) - CORE_SHARE).abs() < 1e-12);
         assert!((law.cdf(0.02) - 0.25).abs() < 1e-12);
     }
@@ -206,7 +209,7 @@ mod tests {
         ) {
             let second = first * steps[0];
             let third = second * steps[1];
-            let law = StaticLaw::through([first, second, third, third * steps[2]]);
+            let law = StaticLaw::through([first, second, third], Some(third * steps[2]));
             prop_assert!((law.cdf(law.quantile(p)) - p).abs() < 1e-9);
             prop_assert!(law.cdf(law.quantile(p) * 1.001) > p);
         }

@@ -1,34 +1,60 @@
 //! Where a missing person is likely to be, from published statistics: pure, no I/O and no clock.
 //!
-//! [`plan`] goes through the files in this order: the figures for the profile (`distances`), how
-//! far people get in the end (`law`) and by now (`travel`, with `settings`), which cells that makes
-//! likely (`cells`, on the `sphere`), which of them are released when (`waves`). `cover` turns cells
-//! into what the store looks up, `geojson` into what a map shows.
+//! [`plan`] goes through the files in this order: the figures for the profile (`figures`, from
+//! `distances` and `settings`), how far people get in the end (`law`) and by now (`travel`), the
+//! places they may have started from (`sightings`) and what is spread round them (`mixture`, as the
+//! table of a `radial` distribution), the probability of each cell (`cells`, of a `disc` on the
+//! `sphere`), what searches leave of it (`searched`, `map`), and which cells are released when
+//! (`waves`, or a `policy`). `cover` turns cells into what the store looks up, `koopman` a budget
+//! into recipients, `geojson` and `svg` a plan into maps, `explain` into words; `calibration` holds
+//! the model against closed cases.
 
+mod calibration;
 mod cells;
+mod closed;
 mod cover;
 mod csv;
+mod disc;
 mod distances;
 mod error;
+mod explain;
+mod figures;
 mod geojson;
+mod inputs;
+mod koopman;
 mod law;
-mod locate;
+mod map;
+mod mixture;
 mod normal;
 mod plan;
+mod policy;
+mod radial;
+mod searched;
 mod seconds;
 mod settings;
+mod sightings;
 mod sphere;
+mod svg;
 mod travel;
 mod waves;
 
+pub use calibration::{Calibration, Coverage, FittedRow, Rossmo, Transform, calibrate};
 pub use cells::CellProbability;
+pub use closed::{ClosedCase, WrongRow, closed_cases};
 pub use cover::{compact, ranges};
 pub use distances::{Chosen, DistanceTable};
 pub use error::{AreaError, TableError, TableProblem};
+pub use explain::{Reason, explain};
+pub use figures::Basis;
 pub use geojson::feature_collection;
+pub use inputs::{KnownPlace, LookedFor, PlaceKind, PlanInputs, Policy, Search, SeenAt, Transport};
+pub use koopman::{Allocation, Crowd, allocate};
 pub use law::StaticLaw;
-pub use plan::{Plan, PlanInputs, Radii, plan};
+pub use plan::{Plan, Radii, plan};
+pub use searched::SearchEffect;
 pub use settings::{Motion, Movement, Settings};
+pub use sightings::SightingEffect;
 pub use sphere::great_circle_km;
+pub use svg::svg;
 pub use travel::TimeLaw;
 pub use waves::PlannedWave;

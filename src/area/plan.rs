@@ -4,38 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cells::{self, CellProbability};
+use super::cells::CellProbability;
 use super::distances::DistanceTable;
 use super::error::AreaError;
-use super::law::StaticLaw;
-use super::seconds;
+use super::figures::{Basis, Figures};
+use super::inputs::{PlanInputs, Policy};
+use super::map::Map;
+use super::policy;
+use super::searched::{SearchEffect, Searches};
 use super::settings::Settings;
+use super::sightings::{self, SightingEffect};
 use super::travel::TimeLaw;
 use super::waves::{self, PlannedWave};
-use crate::model::{Position, Profile};
-
-/// An accuracy radius holds 68 % of a normal error in the plane: 1.5096 of its standard deviations.
-const SIGMAS_IN_ACCURACY: f64 = 1.509_6;
-
-/// Beyond this, a last known position says too little to plan with.
-const MAX_ACCURACY_M: f64 = 100_000.0;
-
-/// All that a plan is made from, beside the distance table and the settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlanInputs {
-    /// Who is missing, and in what country.
-    pub profile: Profile,
-    /// The last known position.
-    pub lkp: Position,
-    /// The radius in metres that holds 68 % of the last known position's error.
-    pub accuracy_m: f64,
-    /// Time since the person was last seen.
-    #[serde(rename = "elapsed_s", with = "seconds")]
-    pub elapsed: Duration,
-    /// How far ahead to plan, because people read an alert a while after it is planned.
-    #[serde(rename = "lead_s", with = "seconds")]
-    pub lead: Duration,
-}
 
 /// The distances in km within which 25, 50, 75 and 95 % of such people are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,11 +35,21 @@ pub struct Radii {
 pub struct Plan {
     /// What it was made from.
     pub inputs: PlanInputs,
-    /// Distances from the last known position, its accuracy included.
+    /// The settings it was made with.
+    pub settings: Settings,
+    /// The figures that apply to the person.
+    pub basis: Basis,
+    /// Distances from the last known position, its accuracy included, as if nobody had seen the
+    /// person since. What vehicles and known places add is no part of it.
     pub radii: Radii,
-    /// The H3 resolution of the cells.
+    /// What each sighting did, in the order of their times.
+    pub sightings: Vec<SightingEffect>,
+    /// What each search did, in the order of the inputs.
+    pub searches: Vec<SearchEffect>,
+    /// The H3 resolution of the cells. Those that can only be reached by vehicle may be coarser.
     pub resolution: u8,
-    /// The three waves. Together their cells are the smallest set that holds 95 %.
+    /// The waves. Without a policy they are three, and their cells together are the smallest set that
+    /// holds 95 %.
     pub waves: Vec<PlannedWave>,
     /// The probability outside all waves. With theirs it sums to 1.
     pub rest: f64,
@@ -70,16 +60,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The cells of all waves, best first.
+    /// The cells of all waves, in each those first where a km² is most likely.
     pub fn cells(&self) -> impl Iterator<Item = &CellProbability> {
         self.waves.iter().flat_map(|wave| &wave.cells)
     }
 }
 
 impl Radii {
-    /// The quantiles of a time law, each widened by the error of the last known position: the
-    /// hypotenuse of the law's quantile and the error's (Rayleigh, `sqrt(-2 ln(1 - q))` deviations).
-    fn of(law: &TimeLaw, sigma_km: f64) -> Self {
+    /// The quantiles of a time law, each widened by the error of where it starts: the hypotenuse of
+    /// the law's quantile and the error's (Rayleigh, `sqrt(-2 ln(1 - q))` deviations).
+    #[must_use]
+    pub fn of(law: &TimeLaw, sigma_km: f64) -> Self {
         let radius = |q: f64| {
             let error_km = sigma_km * libm::sqrt(-2.0 * libm::log(1.0 - q));
             libm::hypot(law.quantile(q), error_km)
@@ -91,56 +82,62 @@ impl Radii {
             r95: radius(0.95),
         }
     }
+
+    /// None of them beyond so many km.
+    #[must_use]
+    pub(super) fn at_most(self, km: f64) -> Self {
+        Self {
+            r25: self.r25.min(km),
+            r50: self.r50.min(km),
+            r75: self.r75.min(km),
+            r95: self.r95.min(km),
+        }
+    }
 }
 
 /// Works out where a person is likely to be.
 ///
 /// # Errors
-/// [`AreaError`] where the table has no full row for the profile, or a number is out of bounds.
+/// [`AreaError`] where the table has no row for the profile, or a number is out of bounds.
 pub fn plan(
     table: &DistanceTable,
     settings: &Settings,
     inputs: &PlanInputs,
 ) -> Result<Plan, AreaError> {
     settings.check()?;
-    if !(0.0..=MAX_ACCURACY_M).contains(&inputs.accuracy_m) {
-        return Err(AreaError::Accuracy {
-            given_m: inputs.accuracy_m,
-            max_m: MAX_ACCURACY_M,
-        });
-    }
-    let chosen = table.row(&inputs.profile, settings.dementia_from_age)?;
-    let motion = settings.motion(chosen.category, inputs.profile.mobility);
-    let distances_km = chosen.quantiles_km.map(|km| km * motion.distance_factor);
-    let hours = inputs.elapsed.saturating_add(inputs.lead).as_secs_f64() / 3600.0;
-    let law = TimeLaw::new(
-        StaticLaw::through(distances_km),
-        motion.movement,
-        settings.spread_exponent,
-        hours,
-    );
-    let sigma_km = inputs.accuracy_m / 1_000.0 / SIGMAS_IN_ACCURACY;
-    let resolution = cells::resolution(distances_km[2]);
-    let by_cell = cells::by_cell(inputs.lkp, &law, sigma_km, resolution)?;
-
+    inputs.check()?;
+    let now_h = inputs.hours();
+    let figures = Figures::find(table, settings, inputs)?;
+    let mover = figures.mover(settings, inputs);
+    let radii = Radii::of(&mover.law(0.0, now_h), mover.start().sigma_km);
+    let radii = match figures.policy {
+        Some(Policy::AbductionByVehicle) => radii.at_most(policy::radius_km(now_h)),
+        None => radii,
+    };
+    let extent = figures.extent(&mover, now_h);
+    let resolution = extent.resolution;
+    let (centres, sightings) = sightings::applied(&mover, now_h);
+    let searches = Searches::new(inputs, settings, resolution, radii.r75);
+    let map = Map::draw(&mover, &centres, &searches, now_h, &extent);
     let minutes = settings.wave_delays_min;
-    let waves = waves::cut(
-        &by_cell,
-        minutes.map(|delay| Duration::from_mins(u64::from(delay))),
-    );
-    let mut assumptions = chosen.assumptions;
-    assumptions.extend(motion.assumptions);
-    assumptions.push(format!(
-        "waves after {}, {} and {} min",
-        minutes[0], minutes[1], minutes[2]
-    ));
+    let waves = match figures.policy {
+        Some(Policy::AbductionByVehicle) => policy::waves(&map.cells, inputs.lkp, now_h),
+        None => waves::cut(
+            &map.cells,
+            minutes.map(|delay| Duration::from_mins(u64::from(delay))),
+        ),
+    };
     Ok(Plan {
         inputs: inputs.clone(),
-        radii: Radii::of(&law, sigma_km),
+        settings: settings.clone(),
+        assumptions: figures.assumptions(&mover, now_h),
+        basis: figures.basis,
+        radii,
+        sightings,
+        searches: map.searches,
         resolution: resolution.into(),
         rest: 1.0 - waves.iter().map(|wave| wave.mass).sum::<f64>(),
         waves,
-        assumptions,
         table_digest: table.digest().to_owned(),
     })
 }
@@ -148,3 +145,7 @@ pub fn plan(
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "plan_anything_tests.rs"]
+mod anything_tests;

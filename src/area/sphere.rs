@@ -56,6 +56,15 @@ impl Horizon {
         Self::position(self.direction(east_km, north_km))
     }
 
+    /// How many km east and north a place lies: undoes [`Self::direction`].
+    pub fn offset(&self, place: Vector) -> [f64; 2] {
+        let (east, north) = (dot(place, self.east), dot(place, self.north));
+        let sin = libm::sqrt(east * east + north * north);
+        let km = EARTH_KM * libm::atan2(sin, dot(place, self.up));
+        let scale = if sin > 0.0 { km / sin } else { 0.0 };
+        [east * scale, north * scale]
+    }
+
     /// The vector of a latitude and longitude in degrees.
     pub fn vector(lat: f64, lon: f64) -> Vector {
         let (sin_lat, cos_lat) = libm::sincos(lat.to_radians());
@@ -73,18 +82,20 @@ impl Horizon {
     }
 }
 
+/// A position as a vector.
+pub(super) fn vector(place: Position) -> Vector {
+    Horizon::vector(place.lat(), place.lon())
+}
+
 /// The scalar product.
 pub(super) fn dot(a: Vector, b: Vector) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-/// The vector product.
-pub(super) fn cross(a: Vector, b: Vector) -> Vector {
-    [
-        a[1] * b[2] - a[2] * b[1],
-        a[2] * b[0] - a[0] * b[2],
-        a[0] * b[1] - a[1] * b[0],
-    ]
+/// The great-circle distance in km between two places, by the chord between them.
+pub(super) fn distance_km(a: Vector, b: Vector) -> f64 {
+    let chord: Vector = std::array::from_fn(|i| a[i] - b[i]);
+    2.0 * EARTH_KM * libm::asin((0.5 * libm::sqrt(dot(chord, chord))).min(1.0))
 }
 
 #[cfg(test)]
@@ -129,6 +140,11 @@ mod tests {
             let start = place(lat, lon);
             let end = Horizon::at(start).point(east, north).unwrap();
             prop_assert!((great_circle_km(start, end) - east.hypot(north)).abs() < 1e-6);
+            let vector = Horizon::vector(end.lat(), end.lon());
+            let from = Horizon::vector(lat, lon);
+            prop_assert!((distance_km(from, vector) - east.hypot(north)).abs() < 1e-6);
+            let back = Horizon::at(start).offset(vector);
+            prop_assert!((back[0] - east).abs() < 1e-6 && (back[1] - north).abs() < 1e-6);
         }
     }
 }

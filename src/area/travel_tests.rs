@@ -15,7 +15,8 @@ fn law(category: Category, environment: Environment) -> StaticLaw {
         environment,
     };
     let table = DistanceTable::shipped().unwrap();
-    StaticLaw::through(table.row(&profile, 65).unwrap().quantiles_km)
+    let row = table.row(&profile, 65).unwrap();
+    StaticLaw::through(row.quartiles_km, row.r95_km)
 }
 
 fn after(category: Category, environment: Environment, hours: f64) -> TimeLaw {
@@ -24,6 +25,7 @@ fn after(category: Category, environment: Environment, hours: f64) -> TimeLaw {
         law(category, environment),
         Movement::shipped(category),
         spread,
+        0.0,
         hours,
     )
 }
@@ -123,10 +125,7 @@ fn somebody_just_gone_is_still_there() {
     let law = dementia_urban(0.0);
     assert_eq!(law.quantile(0.95).to_bits(), 0.0_f64.to_bits());
     assert_eq!(law.cdf(0.0).to_bits(), 1.0_f64.to_bits());
-    assert!(law.evenly(16).iter().all(|&km| km.to_bits() == 0));
-    let soon = dementia_urban(1.0 / 3600.0);
-    assert!(soon.evenly(1_000).iter().all(|&km| km <= soon.reach_km()));
-    assert!((soon.reach_km() - 0.001_25).abs() < 1e-9);
+    assert!((dementia_urban(1.0 / 3600.0).reach_km() - 0.001_25).abs() < 1e-9);
 }
 
 /// What share of somebody else's cases lies inside our radii, their published percentages joined
@@ -179,28 +178,85 @@ fn coverage_on_other_peoples_data() {
 }
 
 #[test]
-fn evenly_spread_people_are_at_the_quantiles() {
-    for hours in [0.1, 2.0, 24.0, STATIC_H] {
-        for (category, environment) in [
-            (Category::Dementia, Environment::Urban),
-            (Category::Camper, Environment::TemperateMountain),
-            (Category::Child4To6, Environment::Urban),
-        ] {
-            let law = after(category, environment, hours);
-            let people = law.evenly(4_096);
-            assert!(people.is_sorted());
-            let off: Vec<f64> = (0..)
-                .zip(&people)
-                .map(|(k, km)| (km / law.quantile((f64::from(k) + 0.5) / 4_096.0) - 1.0).abs())
-                .collect();
-            let worst = off.iter().copied().fold(0.0, f64::max);
-            let mean = off.iter().sum::<f64>() / 4_096.0;
+fn the_map_has_nobody_beyond_the_reach_and_no_ring_at_it() {
+    let law = dementia_urban(0.5);
+    let reach_km = law.reach_km();
+    assert!(
+        law.cdf(reach_km * 0.999) < 0.8,
+        "the radii's law jumps there"
+    );
+    let [inside, outside] = [0.999, 1.001].map(|part| law.bounded_cdf(part * reach_km));
+    assert!(
+        inside > 0.999 && (outside - 1.0).abs() < 1e-12,
+        "{inside} {outside}"
+    );
+    // Inside, all proportions are kept.
+    let ratio = law.bounded_cdf(0.5) / law.cdf(0.5);
+    for km in [0.01, 0.1, 1.0, 2.0] {
+        assert!((law.bounded_cdf(km) / law.cdf(km) - ratio).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn density_is_the_slope_of_the_law() {
+    for hours in [0.5, 2.0, 24.0] {
+        let law = dementia_urban(hours);
+        for km in [0.02, 0.2, 0.9, 2.0] {
+            let (inner, outer) = (km * 0.9999, km * 1.0001);
+            let ring = std::f64::consts::PI * (outer * outer - inner * inner);
+            let slope = (law.bounded_cdf(outer) - law.bounded_cdf(inner)) / ring;
             assert!(
-                worst < 4e-3 && mean < 5e-5,
-                "{category} {hours} h: {worst} {mean}"
+                (law.bounded_density(km) / slope - 1.0).abs() < 1e-3,
+                "{hours} h, {km} km"
             );
         }
     }
+}
+
+#[test]
+fn the_clock_runs_on_from_the_last_known_position() {
+    let fixed = law(Category::Dementia, Environment::Urban);
+    let movement = Movement::shipped(Category::Dementia);
+    let between = |from, until| TimeLaw::new(fixed.clone(), movement, 0.5, from, until);
+    assert_eq!(
+        between(0.0, 3.0),
+        after(Category::Dementia, Environment::Urban, 3.0)
+    );
+    let later = between(2.0, 5.0);
+    assert!((later.reach_km() - 13.5).abs() < 1e-12);
+    for q in [0.25, 0.5, 0.75, 0.95] {
+        // Who still walks after two hours walks long: in three hours they get less far than those who
+        // just left, for whom more of the walk lies ahead, and farther in four.
+        assert!(later.quantile(q) < between(0.0, 3.0).quantile(q), "{q}");
+        assert!(later.quantile(q) < between(2.0, 6.0).quantile(q), "{q}");
+        assert!(
+            later.quantile(q) > between(0.0, 3.0).quantile(q) / 4.0,
+            "{q}"
+        );
+    }
+    assert_eq!(
+        between(2.0, 2.0).quantile(0.95).to_bits(),
+        0.0_f64.to_bits()
+    );
+}
+
+/// Two hours and three more spread people as five hours do, where nobody has stopped yet.
+#[test]
+fn squares_of_distances_add_up() {
+    let movement = Movement {
+        scale_h: 50.0,
+        shape: 8.0,
+        speed_kmh: 100.0,
+    };
+    let fixed = law(Category::Dementia, Environment::Urban);
+    let median =
+        |from, until| TimeLaw::new(fixed.clone(), movement, 0.5, from, until).quantile(0.5);
+    let sum = libm::hypot(median(0.0, 2.0), median(2.0, 5.0));
+    assert!(
+        (sum / median(0.0, 5.0) - 1.0).abs() < 1e-6,
+        "{sum} {}",
+        median(0.0, 5.0)
+    );
 }
 
 fn any_law() -> impl Strategy<Value = (StaticLaw, Movement)> {
@@ -221,7 +277,7 @@ fn any_law() -> impl Strategy<Value = (StaticLaw, Movement)> {
 proptest! {
     #[test]
     fn radii_rise_and_stay_within_reach((law, movement) in any_law(), hours in 0.001..200.0_f64) {
-        let law = TimeLaw::new(law, movement, 0.5, hours);
+        let law = TimeLaw::new(law, movement, 0.5, 0.0, hours);
         let radii = [0.25, 0.50, 0.75, 0.95].map(|q| law.quantile(q));
         prop_assert!(radii.is_sorted(), "{radii:?}");
         prop_assert!(radii[3] <= law.reach_km());
@@ -231,8 +287,8 @@ proptest! {
     fn radii_grow_with_time_up_to_the_static_law(
         (law, movement) in any_law(), q in 0.01..0.99_f64, hours in 0.001..100.0_f64, more in 1.0..3.0_f64,
     ) {
-        let early = TimeLaw::new(law.clone(), movement, 0.5, hours).quantile(q);
-        let late = TimeLaw::new(law.clone(), movement, 0.5, hours * more).quantile(q);
+        let early = TimeLaw::new(law.clone(), movement, 0.5, 0.0, hours).quantile(q);
+        let late = TimeLaw::new(law.clone(), movement, 0.5, 0.0, hours * more).quantile(q);
         prop_assert!(early <= late * (1.0 + 1e-12), "{early} {late}");
         prop_assert!(late <= law.quantile(q) * (1.0 + 1e-12));
     }
@@ -242,8 +298,8 @@ proptest! {
         (law, movement) in any_law(), hours in 0.05..50.0_f64, more in 1.0..3.0_f64,
         part in 0.001..0.99_f64, further in 1.0..2.0_f64,
     ) {
-        let early = TimeLaw::new(law.clone(), movement, 0.5, hours);
-        let late = TimeLaw::new(law, movement, 0.5, hours * more);
+        let early = TimeLaw::new(law.clone(), movement, 0.5, 0.0, hours);
+        let late = TimeLaw::new(law, movement, 0.5, 0.0, hours * more);
         let km = part * early.reach_km();
         prop_assert!(early.cdf(km) <= early.cdf(km * further) + 1e-12);
         prop_assert!(late.cdf(km) <= early.cdf(km) + 1e-12);
@@ -253,7 +309,7 @@ proptest! {
     fn quantile_is_the_first_distance_to_reach_the_share(
         (law, movement) in any_law(), hours in 0.05..50.0_f64, q in 0.01..0.99_f64,
     ) {
-        let law = TimeLaw::new(law, movement, 0.5, hours);
+        let law = TimeLaw::new(law, movement, 0.5, 0.0, hours);
         let km = law.quantile(q);
         prop_assert!(law.cdf(km * (1.0 + 1e-9)) >= q - 1e-9);
         prop_assert!(law.cdf(km * (1.0 - 1e-9)) <= q + 1e-9);

@@ -120,8 +120,15 @@ async fn verify_itself(
     let mut missing = may_self_verify(agency.trusted, report, case.profile, duplicates)
         .err()
         .unwrap_or_default();
-    if case.profile.category == Category::Despondent {
-        missing.push("an operator decides who is told of somebody in despair".into());
+    match case.profile.category {
+        Category::Despondent => {
+            missing.push("an operator decides who is told of somebody in despair".into());
+        }
+        // Its circles are 100 to 500 km wide.
+        Category::Abduction => {
+            missing.push("an operator decides who is told of an abduction".into());
+        }
+        _ => {}
     }
     if let Err(refusal) = planning::plan(desk, case, now) {
         missing.push(refusal.to_string());

@@ -18,12 +18,11 @@ pub(super) fn plan(desk: &Desk, case: &Case, now: Timestamp) -> Result<Plan, Ref
         .as_ref()
         .ok_or_else(|| Refusal::Conflict("the case's personal data have been erased".into()))?;
     let elapsed = now.duration_since(report.lkp.at).max(SignedDuration::ZERO);
+    let elapsed = Duration::try_from(elapsed).unwrap_or(Duration::ZERO);
     let inputs = PlanInputs {
-        profile: case.profile,
-        lkp: report.lkp.position,
         accuracy_m: report.lkp.accuracy_m,
-        elapsed: Duration::try_from(elapsed).unwrap_or(Duration::ZERO),
         lead: desk.config.dispatch.lead(),
+        ..PlanInputs::new(case.profile, report.lkp.position, elapsed)
     };
     Ok(area::plan(&desk.table, &desk.settings, &inputs)?)
 }

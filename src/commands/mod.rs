@@ -2,6 +2,7 @@
 
 mod admin;
 mod bench;
+mod calibrate;
 mod demo;
 mod healthcheck;
 mod migrate;
@@ -40,6 +41,8 @@ enum Command {
     Migrate,
     /// Work out where a person is likely to be.
     Plan(plan::Args),
+    /// Hold the area model against closed cases.
+    Calibrate(calibrate::Args),
     /// Watch what an app is sent, live; consumes nothing.
     Tail(tail::Args),
     /// Make agencies, apps, operators and keys, straight in the database.
@@ -71,8 +74,10 @@ fn complain(error: &anyhow::Error) {
 }
 
 fn carry_out(cli: &Cli) -> anyhow::Result<()> {
-    if let Command::Plan(args) = &cli.command {
-        return plan::run(args);
+    match &cli.command {
+        Command::Plan(args) => return plan::run(args),
+        Command::Calibrate(args) => return calibrate::run(args),
+        _ => {}
     }
     let config = || Config::load(cli.config.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -81,6 +86,7 @@ fn carry_out(cli: &Cli) -> anyhow::Result<()> {
     runtime.block_on(async {
         match &cli.command {
             Command::Plan(args) => plan::run(args),
+            Command::Calibrate(args) => calibrate::run(args),
             Command::Serve(args) => serve::run(args, config()?).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Migrate => migrate::run(&config()?).await,

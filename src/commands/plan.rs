@@ -1,32 +1,50 @@
 //! `homeward plan`: the area model alone, on the command line.
 
+mod values;
+
 use std::io::{ErrorKind, Write as _};
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
-use crate::area::{self, DistanceTable, Plan, PlanInputs, PlannedWave, Settings};
-use crate::model::{Category, Cell, Environment, Mobility, Position, Profile, UnknownName};
+use self::values::{bearing, duration, known_place, metres, one_of, position, sighting, transport};
+use crate::area::{
+    self, DistanceTable, KnownPlace, Plan, PlanInputs, PlannedWave, Policy, SeenAt, Settings,
+    Transport,
+};
+use crate::model::{Category, Cell, Environment, Mobility, Position, Profile};
 
 /// Where a person is likely to be.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
+    /// The whole case as JSON, as a plan keeps its inputs, instead of the options below
+    #[arg(long, value_name = "FILE")]
+    case: Option<PathBuf>,
     /// Kind of missing person
-    #[arg(long, value_parser = one_of(Category::ALL, Category::name))]
-    category: Category,
+    #[arg(long, value_parser = one_of(Category::ALL, Category::name), required_unless_present = "case")]
+    category: Option<Category>,
     /// Kind of country round the last known position
-    #[arg(long, value_parser = one_of(Environment::ALL, Environment::name))]
-    environment: Environment,
+    #[arg(
+        long,
+        value_parser = one_of(Environment::ALL, Environment::name),
+        required_unless_present = "case"
+    )]
+    environment: Option<Environment>,
     /// Last known position in degrees, such as 57.1497,-2.0943
-    #[arg(long, value_name = "LAT,LON", value_parser = position, allow_hyphen_values = true)]
-    at: Position,
+    #[arg(
+        long,
+        value_name = "LAT,LON",
+        value_parser = position,
+        allow_hyphen_values = true,
+        required_unless_present = "case"
+    )]
+    at: Option<Position>,
     /// Time since the person was last seen, such as 90s, 30m, 2h, 1h30m or 1d
-    #[arg(long, value_parser = duration)]
-    elapsed: Duration,
+    #[arg(long, value_parser = duration, required_unless_present = "case")]
+    elapsed: Option<Duration>,
     /// Age in years
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=120))]
     age: Option<u8>,
@@ -39,6 +57,43 @@ pub struct Args {
     /// How far ahead to plan
     #[arg(long, default_value = "0m", value_parser = duration)]
     lead: Duration,
+    #[arg(
+        long,
+        default_value = "unknown",
+        value_parser = transport,
+        help = "How the person left: on_foot, unknown, sign_of_vehicle or vehicle_or_transit"
+    )]
+    transport: Transport,
+    /// Where the person was heading, in degrees clockwise from north
+    #[arg(long, value_name = "DEGREES", value_parser = bearing)]
+    heading: Option<f64>,
+    #[arg(
+        long,
+        value_name = "KIND,LAT,LON,WEIGHT",
+        value_parser = known_place,
+        allow_hyphen_values = true,
+        help = "A place that draws the person (home, former_home, work, favourite), and how likely they are there \
+                (repeatable)"
+    )]
+    known_place: Vec<KnownPlace>,
+    /// A report that the person was seen, so long after they were last seen, with its credibility, 0
+    /// to 1, and the radius holding 68 % of its error (repeatable)
+    #[arg(
+        long,
+        value_name = "LAT,LON,AFTER,CREDIBILITY,ACCURACY",
+        value_parser = sighting,
+        allow_hyphen_values = true
+    )]
+    sighting: Vec<SeenAt>,
+    /// Release circles of 100 to 500 km by the hour, as for an abduction by vehicle
+    #[arg(long)]
+    abducted_by_vehicle: bool,
+    /// Own rows of the distance table, which go over the shipped ones
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// Say in plain words why it is this area (JSON always does)
+    #[arg(long)]
+    explain: bool,
     /// What to print
     #[arg(long, default_value = "text")]
     format: Format,
@@ -49,36 +104,79 @@ enum Format {
     Text,
     Json,
     Geojson,
+    Svg,
 }
 
 /// Plans and prints.
 ///
 /// # Errors
-/// What the model has no answer for, such as an abduction; output that cannot be written.
+/// A file that cannot be read or used, numbers out of bounds; output that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let inputs = PlanInputs {
-        profile: Profile {
-            category: args.category,
-            age: args.age,
-            mobility: args.mobility,
-            environment: args.environment,
-        },
-        lkp: args.at,
-        accuracy_m: args.accuracy,
-        elapsed: args.elapsed,
-        lead: args.lead,
+    let inputs = match &args.case {
+        Some(file) => read_case(file)?,
+        None => inputs(args)?,
     };
-    let plan = area::plan(&DistanceTable::shipped()?, &Settings::default(), &inputs)?;
-    let shown = match args.format {
-        Format::Text => text(&plan),
+    let table = read_table(args.table.as_deref())?;
+    let plan = area::plan(&table, &Settings::default(), &inputs)?;
+    print(&match args.format {
+        Format::Text => text(&plan, args.explain),
         Format::Json => format!("{:#}\n", json(&plan)),
         Format::Geojson => format!("{}\n", area::feature_collection(&plan)?),
-    };
+        Format::Svg => area::svg(&plan),
+    })
+}
+
+/// Prints to standard output. Whoever reads it, such as `head`, may have seen enough.
+///
+/// # Errors
+/// Output that cannot be written.
+pub fn print(shown: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(shown.as_bytes()) {
-        // Whoever reads it, such as `head`, has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("printing the plan"),
+        written => written.context("printing the result"),
     }
+}
+
+/// The shipped distance table, with own rows if there are any.
+///
+/// # Errors
+/// A file that cannot be read; a row that is wrong.
+pub fn read_table(own: Option<&Path>) -> anyhow::Result<DistanceTable> {
+    let shipped = DistanceTable::shipped()?;
+    let Some(file) = own else { return Ok(shipped) };
+    let named = || format!("own rows {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(named)?;
+    shipped.with_rows(&text).with_context(named)
+}
+
+fn read_case(file: &Path) -> anyhow::Result<PlanInputs> {
+    let named = || format!("the case {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(named)?;
+    let mut json = serde_json::Deserializer::from_str(&text);
+    serde_path_to_error::deserialize(&mut json).with_context(named)
+}
+
+fn inputs(args: &Args) -> anyhow::Result<PlanInputs> {
+    let missing = "needs --category, --environment, --at and --elapsed, or --case";
+    let profile = Profile {
+        category: args.category.context(missing)?,
+        age: args.age,
+        mobility: args.mobility,
+        environment: args.environment.context(missing)?,
+    };
+    let (at, elapsed) = (args.at.context(missing)?, args.elapsed.context(missing)?);
+    Ok(PlanInputs {
+        accuracy_m: args.accuracy,
+        lead: args.lead,
+        transport: args.transport,
+        heading_deg: args.heading,
+        known_places: args.known_place.clone(),
+        sightings: args.sighting.clone(),
+        policy: args
+            .abducted_by_vehicle
+            .then_some(Policy::AbductionByVehicle),
+        ..PlanInputs::new(profile, at, elapsed)
+    })
 }
 
 fn json(plan: &Plan) -> serde_json::Value {
@@ -95,16 +193,21 @@ fn json(plan: &Plan) -> serde_json::Value {
         })
         .collect();
     json!({
+        "inputs": plan.inputs,
+        "basis": plan.basis,
         "radii_km": plan.radii,
+        "sightings": plan.sightings,
+        "searches": plan.searches,
         "resolution": plan.resolution,
         "waves": waves,
         "rest": plan.rest,
+        "explanation": area::explain(plan),
         "assumptions": plan.assumptions,
         "table_digest": plan.table_digest,
     })
 }
 
-fn text(plan: &Plan) -> String {
+fn text(plan: &Plan, explained: bool) -> String {
     let radii = plan.radii;
     let mut lines = vec![format!(
         "within {:.2} km: 25 %   {:.2} km: 50 %   {:.2} km: 75 %   {:.2} km: 95 %",
@@ -126,6 +229,17 @@ fn text(plan: &Plan) -> String {
         ));
     }
     lines.push(format!("elsewhere      : {:5.1} %", plan.rest * 100.0));
+    if explained {
+        lines.push("why:".to_owned());
+        lines.extend(area::explain(plan).into_iter().map(|reason| {
+            let source = if reason.source.is_empty() {
+                String::new()
+            } else {
+                format!(" [{}]", reason.source)
+            };
+            format!("- {}: {}{source}", reason.about, reason.text)
+        }));
+    }
     lines.push("assumed:".to_owned());
     lines.extend(plan.assumptions.iter().map(|one| format!("- {one}")));
     lines.join("\n") + "\n"
@@ -140,64 +254,6 @@ fn after(delay: Duration) -> String {
 
 fn cells(wave: &PlannedWave) -> Vec<Cell> {
     wave.cells.iter().map(|one| one.cell).collect()
-}
-
-/// Takes the names of an enum, and lists them in the help and in errors.
-fn one_of<T>(all: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
-where
-    T: Copy + FromStr<Err = UnknownName> + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(all.iter().map(|one| name(*one))).try_map(|name| name.parse())
-}
-
-fn position(given: &str) -> Result<Position, String> {
-    let degrees = |text: &str| text.trim().parse::<f64>().ok();
-    let (lat, lon) = given
-        .split_once(',')
-        .and_then(|(lat, lon)| Some((degrees(lat)?, degrees(lon)?)))
-        .ok_or("expected latitude and longitude in degrees, such as 57.1497,-2.0943")?;
-    Position::new(lat, lon).map_err(|error| error.to_string())
-}
-
-fn metres(given: &str) -> Result<f64, String> {
-    let (number, scale) = match given.strip_suffix("km") {
-        Some(number) => (number, 1_000.0),
-        None => (given.strip_suffix('m').unwrap_or_default(), 1.0),
-    };
-    unsigned(number)
-        .map(|number| number * scale)
-        .ok_or_else(|| "expected a length such as 100m or 0.5km".to_owned())
-}
-
-fn duration(given: &str) -> Result<Duration, String> {
-    let wrong = || "expected a duration such as 90s, 30m, 2h, 1h30m or 1d".to_owned();
-    let mut seconds = 0.0;
-    let mut rest = given;
-    let mut units = [('d', 86_400.0), ('h', 3_600.0), ('m', 60.0), ('s', 1.0)].into_iter();
-    while !rest.is_empty() {
-        let end = rest
-            .find(|letter: char| letter.is_ascii_alphabetic())
-            .ok_or_else(wrong)?;
-        let (number, unit) = rest.split_at(end);
-        // Each unit once, from the longest down.
-        let (_, scale) = units
-            .find(|(name, _)| unit.starts_with(*name))
-            .ok_or_else(wrong)?;
-        seconds += unsigned(number).ok_or_else(wrong)? * scale;
-        rest = &unit[1..];
-    }
-    if given.is_empty() {
-        return Err(wrong());
-    }
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
-}
-
-/// A plain decimal number: no sign, no exponent.
-fn unsigned(text: &str) -> Option<f64> {
-    let plain = text
-        .chars()
-        .all(|letter| letter.is_ascii_digit() || letter == '.');
-    if plain { text.parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -225,45 +281,7 @@ mod tests {
             &["--at", "-33.4, -70.6"],
         ] {
             let args = parse(&[at, &["--elapsed", "2h"]].concat()).unwrap();
-            assert_eq!(args.at, Position::new(-33.4, -70.6).unwrap());
-        }
-    }
-
-    #[test]
-    fn durations() {
-        for (given, seconds) in [
-            ("90s", 90),
-            ("30m", 1_800),
-            ("2h", 7_200),
-            ("1h30m", 5_400),
-            ("1d", 86_400),
-            ("0m", 0),
-        ] {
-            assert_eq!(duration(given), Ok(Duration::from_secs(seconds)), "{given}");
-        }
-        assert_eq!(duration("1.5h"), Ok(Duration::from_mins(90)));
-        for given in [
-            "",
-            "2",
-            "h",
-            "30m1h",
-            "1h1h",
-            "-1h",
-            "2x",
-            "1e3s",
-            "2hé",
-            "9999999999999999999999d",
-        ] {
-            assert!(duration(given).is_err(), "{given}");
-        }
-    }
-
-    #[test]
-    fn lengths() {
-        assert_eq!(metres("100m").map(f64::to_bits), Ok(100.0_f64.to_bits()));
-        assert_eq!(metres("0.5km").map(f64::to_bits), Ok(500.0_f64.to_bits()));
-        for given in ["", "m", "km", "100", "-5m", "1e3m", "infm", "NaNkm"] {
-            assert!(metres(given).is_err(), "{given}");
+            assert_eq!(args.at, Some(Position::new(-33.4, -70.6).unwrap()));
         }
     }
 
@@ -283,5 +301,59 @@ mod tests {
         let error = told(&["--at", "0,0", "--elapsed", "2h", "--mobility", "wings"]);
         assert!(error.contains("--mobility") && error.contains("'wings'"));
         assert!(error.contains("wheelchair_manual"), "{error}");
+    }
+
+    #[test]
+    fn a_case_file_takes_the_place_of_the_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"profile": {"category": "dementia", "mobility": "normal", "environment": "urban"},
+            "lkp": {"lat": 57.1497, "lon": -2.0943}, "elapsed_s": 7200,
+            "sightings": [{"position": {"lat": 57.155, "lon": -2.09}, "after_s": 3600, "credibility": 0.8}]}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let args = Command::try_parse_from(["plan", "--case", path])
+            .map(|command| command.plan)
+            .unwrap();
+        assert_eq!(args.case.as_deref(), Some(file.path()));
+        let inputs = read_case(file.path()).unwrap();
+        let plan = area::plan(&read_table(None).unwrap(), &Settings::default(), &inputs).unwrap();
+        let json = json(&plan);
+        assert_eq!(json["sightings"].as_array().unwrap().len(), 1);
+        assert!(json["explanation"].as_array().unwrap().len() > 4);
+        let told = super::text(&plan, true);
+        assert!(
+            told.contains("why:\n- distances: ")
+                && told.contains("- sighting 1: Reported 60 min after"),
+            "{told}"
+        );
+        assert!(!super::text(&plan, false).contains("why:"));
+
+        std::fs::write(file.path(), text.replace("0.8", "\"high\"")).unwrap();
+        let told = format!("{:#}", read_case(file.path()).unwrap_err());
+        assert!(told.contains("sightings[0].credibility"), "{told}");
+        assert!(Command::try_parse_from(["plan", "--category", "dementia"]).is_err());
+    }
+
+    #[test]
+    fn own_rows_are_read_and_a_wrong_one_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let header = "category,environment,r25_km,r50_km,r75_km,r95_km,source";
+        std::fs::write(
+            file.path(),
+            format!("{header}\ndementia,urban,0.2,0.1,2,7,own\n"),
+        )
+        .unwrap();
+        let told = format!("{:#}", read_table(Some(file.path())).unwrap_err());
+        assert!(
+            told.contains("own rows") && told.contains("line 2 (dementia,urban)"),
+            "{told}"
+        );
+        std::fs::write(
+            file.path(),
+            format!("{header}\ndementia,urban,0.2,0.9,2,7,own\n"),
+        )
+        .unwrap();
+        let own = read_table(Some(file.path())).unwrap();
+        assert_ne!(own.digest(), read_table(None).unwrap().digest());
     }
 }
