@@ -1,8 +1,9 @@
 //! RabbitMQ: a virtual host for each test, a client without any of our code, and a wire that can be
 //! cut.
 
-use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt as _;
 use lapin::message::Delivery;
@@ -33,15 +34,23 @@ impl Vhost {
             name: format!("homeward-test-{}", Uuid::now_v7().simple()),
             http: reqwest::Client::new(),
         };
+        vhost.furnish().await;
         vhost
-            .ask(Method::PUT, &["vhosts", &vhost.name], json!({}))
+    }
+
+    /// Loses everything that is in it; whoever is connected is thrown out.
+    pub async fn wipe(&self) {
+        self.remove().await;
+        self.furnish().await;
+    }
+
+    async fn furnish(&self) {
+        self.ask(Method::PUT, &["vhosts", &self.name], json!({}))
             .await;
         let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
         let user = Url::parse(&amqp_url()).unwrap().username().to_owned();
-        vhost
-            .ask(Method::PUT, &["permissions", &vhost.name, &user], all)
+        self.ask(Method::PUT, &["permissions", &self.name, &user], all)
             .await;
-        vhost
     }
 
     /// Removes it with all that is in it; whoever is connected is thrown out.
@@ -85,6 +94,12 @@ impl Vhost {
     pub async fn delete(&self, queue: &str) {
         self.ask(Method::DELETE, &["queues", &self.name, queue], json!({}))
             .await;
+    }
+
+    /// Deletes an exchange.
+    pub async fn delete_exchange(&self, exchange: &str) {
+        let path = ["exchanges", &self.name, exchange];
+        self.ask(Method::DELETE, &path, json!({})).await;
     }
 
     /// Empties a queue.
@@ -193,11 +208,22 @@ pub async fn ack(message: &Delivery) {
     assert!(message.acker.ack(BasicAckOptions::default()).await.unwrap());
 }
 
-/// The way to the broker, which can be cut.
+/// The way to the broker, which can be cut, or carry nothing for a while.
 pub struct Wire {
     here: SocketAddr,
-    whole: watch::Sender<bool>,
+    state: watch::Sender<State>,
+    carried: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// It carries.
+    Whole,
+    /// Connections stand, and carry nothing any more.
+    Frozen,
+    /// Connections end.
+    Cut,
 }
 
 impl Drop for Wire {
@@ -211,13 +237,25 @@ impl Wire {
     pub async fn lay() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = listener.local_addr().unwrap();
-        let (whole, state) = watch::channel(true);
-        let task = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(until_cut(carry(near), state.clone()));
+        let (state, current) = watch::channel(State::Whole);
+        let carried = Arc::<AtomicUsize>::default();
+        let task = tokio::spawn({
+            let carried = Arc::clone(&carried);
+            async move {
+                while let Ok((near, _)) = listener.accept().await {
+                    if *current.borrow() == State::Whole {
+                        carried.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::spawn(carry(near, current.clone()));
+                }
             }
         });
-        Self { here, whole, task }
+        Self {
+            here,
+            state,
+            carried,
+            task,
+        }
     }
 
     /// A URL that leads over this wire.
@@ -230,31 +268,42 @@ impl Wire {
 
     /// Ends all connections and lets none through.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.state.send_replace(State::Cut);
     }
 
-    /// Lets connections through again.
+    /// Carries nothing on any connection, and never will on those there are.
+    pub fn freeze(&self) {
+        self.state.send_replace(State::Frozen);
+    }
+
+    /// Lets new connections through.
     pub fn mend(&self) {
-        self.whole.send_replace(true);
+        self.state.send_replace(State::Whole);
+    }
+
+    /// How many connections were made over it while it was whole.
+    pub fn carried(&self) -> usize {
+        self.carried.load(Ordering::Relaxed)
     }
 }
 
-async fn until_cut(carrying: impl Future<Output = ()>, mut whole: watch::Receiver<bool>) {
-    tokio::select! {
-        biased;
-        _ = whole.wait_for(|whole| !whole) => {}
-        () = carrying => {}
-    }
-}
-
-async fn carry(mut near: TcpStream) {
+/// Carries one connection until it ends or is cut.
+async fn carry(mut near: TcpStream, mut state: watch::Receiver<State>) {
     let url = Url::parse(&amqp_url()).unwrap();
     let there = (
         url.host_str().unwrap().to_owned(),
         url.port().unwrap_or(5672),
     );
-    if let Ok(mut far) = TcpStream::connect(there).await {
-        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    let mut far = TcpStream::connect(there)
+        .await
+        .expect("the broker of the tests");
+    let left = tokio::select! {
+        biased;
+        left = state.wait_for(|state| *state != State::Whole) => left.map(|state| *state),
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+    };
+    if matches!(left, Ok(State::Frozen)) {
+        let _ = state.wait_for(|state| *state == State::Cut).await;
     }
 }
 

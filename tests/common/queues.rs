@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use homeward::model::{App, AppId, BatchFormat, BatchId, Kind};
 use homeward::queue::{
-    AppQueue, Broker, Delivery, LocalQueue, Message, Next, Published, RabbitQueue, Subscription,
+    AppQueue, Broker, DeadLetters, Delivery, LocalQueue, Message, Next, Published, RabbitQueue,
+    Subscription,
 };
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -175,4 +176,13 @@ pub async fn next_dead(reader: &dyn Subscription) -> Delivery {
 async fn in_time(reader: &dyn Subscription) -> Next {
     let next = tokio::time::timeout(PATIENCE, reader.next()).await;
     next.expect("something to come in time")
+}
+
+/// The next dead letter, recorded.
+pub async fn dead(letters: &DeadLetters) -> (Option<BatchId>, String) {
+    let letter = tokio::time::timeout(PATIENCE, letters.next()).await;
+    let letter = letter.expect("a dead letter in time");
+    let told = (letter.id, letter.reason.clone());
+    letter.recorded();
+    told
 }

@@ -5,31 +5,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use homeward::model::{App, BatchId};
-use homeward::queue::{AppQueue as _, DeadLetters, Published, QueueError};
+use homeward::queue::{AppQueue as _, Published, QueueError};
 use lapin::BasicProperties;
 use lapin::options::{BasicRejectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
 use crate::common::broker::{Bare, next_of};
 use crate::common::queues::{
-    DEAD, KEPT, LONG, QUEUE, Rabbit, app, in_rabbitmq, message, messages, next, put, read,
+    DEAD, KEPT, LONG, QUEUE, Rabbit, app, dead, message, messages, next, put, read,
 };
 use crate::common::{PATIENCE, until};
 
 /// A rate at which no test fills its queue.
 const FAST: i64 = 100_000;
-
-/// Runs tests on virtual hosts of their own.
-macro_rules! rabbitmq {
-    ($($name:ident),* $(,)?) => {
-        mod rabbitmq {
-            $(#[tokio::test]
-            async fn $name() {
-                super::in_rabbitmq(super::$name).await;
-            })*
-        }
-    };
-}
 
 rabbitmq! {
     a_queue_is_lost_until_it_is_opened_and_kept_from_then_on,
@@ -37,9 +25,7 @@ rabbitmq! {
     a_queue_that_is_gone_takes_nothing_and_is_not_open,
     a_full_queue_confirms_only_what_it_keeps,
     a_queue_of_other_making_is_named_with_what_mends_it,
-    nothing_is_said_to_be_put_while_the_broker_is_away,
     a_reader_has_so_many_in_hand_and_no_more,
-    a_reader_goes_on_over_another_connection,
     what_is_no_longer_worth_delivering_is_not_delivered,
     a_life_may_be_as_long_as_the_settings_allow,
     what_is_not_ours_is_put_aside,
@@ -185,27 +171,6 @@ async fn a_queue_of_other_making_is_named_with_what_mends_it(rabbit: Rabbit) {
     put(&*rabbit.queue, &app, &messages(1)).await;
 }
 
-async fn nothing_is_said_to_be_put_while_the_broker_is_away(rabbit: Rabbit) {
-    let app = app(FAST);
-    let queue = &rabbit.queue;
-    queue.open(&app).await.unwrap();
-    rabbit.wire.cut();
-    let published = queue.publish(&app, messages(2)).await;
-    assert!(!published.contains(&Published::Confirmed), "{published:?}");
-    rabbit.connected(false).await;
-    assert_eq!(
-        queue.publish(&app, messages(2)).await,
-        [Published::NotTaken; 2]
-    );
-    assert_eq!(queue.room(&app).await, Err(QueueError::Away));
-    assert_eq!(queue.is_lost(&app).await, Err(QueueError::Away));
-    assert_eq!(queue.open(&app).await, Err(QueueError::Away));
-    rabbit.wire.mend();
-    rabbit.connected(true).await;
-    queue.open(&app).await.unwrap();
-    put(&**queue, &app, &messages(1)).await;
-}
-
 async fn a_reader_has_so_many_in_hand_and_no_more(rabbit: Rabbit) {
     let app = app(FAST);
     rabbit.queue.open(&app).await.unwrap();
@@ -223,27 +188,6 @@ async fn a_reader_has_so_many_in_hand_and_no_more(rabbit: Rabbit) {
         got.ack();
     }
     drop(held);
-}
-
-/// What the reader had when the connection broke comes again; what it says of the old delivery
-/// changes nothing.
-async fn a_reader_goes_on_over_another_connection(rabbit: Rabbit) {
-    let app = app(FAST);
-    rabbit.queue.open(&app).await.unwrap();
-    let sent = messages(3);
-    put(&*rabbit.queue, &app, &sent).await;
-    let reader = read(&*rabbit.queue, 2);
-    let [one, two] = [next(&*reader).await, next(&*reader).await];
-    rabbit.reconnect().await;
-    let again = next(&*reader).await;
-    assert_eq!(again.id, sent[0].id);
-    one.ack();
-    two.reject();
-    let second = next(&*reader).await;
-    assert_eq!(second.id, sent[1].id);
-    again.ack();
-    second.ack();
-    assert_eq!(next(&*reader).await.id, sent[2].id);
 }
 
 async fn what_is_no_longer_worth_delivering_is_not_delivered(rabbit: Rabbit) {
@@ -267,15 +211,6 @@ async fn a_life_may_be_as_long_as_the_settings_allow(rabbit: Rabbit) {
     put(&*rabbit.queue, &app, std::slice::from_ref(&year)).await;
     let reader = read(&*rabbit.queue, 1);
     assert_eq!(next(&*reader).await.id, year.id);
-}
-
-/// The next dead letter, recorded.
-async fn dead(letters: &DeadLetters) -> (Option<BatchId>, String) {
-    let letter = tokio::time::timeout(PATIENCE, letters.next()).await;
-    let letter = letter.expect("a dead letter in time");
-    let told = (letter.id, letter.reason.clone());
-    letter.recorded();
-    told
 }
 
 async fn what_is_not_ours_is_put_aside(rabbit: Rabbit) {

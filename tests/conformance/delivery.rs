@@ -32,8 +32,6 @@ with_rabbitmq! {
     a_restart_goes_on_where_it_stopped,
     an_app_that_is_away_holds_up_nobody,
     receipts_settle_and_count,
-    a_test_alert_reaches_the_apps_own_devices,
-    watching_consumes_nothing,
 }
 
 /// A house with people in one place, and the id of the alert that tells them.

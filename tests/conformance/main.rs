@@ -19,9 +19,10 @@ mod common;
 
 /// Runs tests on one ground.
 macro_rules! on {
-    ($module:ident, $ground:ident, $($name:ident),*) => {
+    ($module:ident, $ground:ident, $($(#[$more:meta])* $name:ident),*) => {
         mod $module {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[$more])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 crate::common::in_a_house(crate::common::Ground::$ground, super::$name).await;
             })*
@@ -39,8 +40,21 @@ macro_rules! conformance {
 
 /// Runs tests with the app queues in RabbitMQ.
 macro_rules! with_rabbitmq {
-    ($($name:ident),* $(,)?) => {
-        on!(rabbitmq, Rabbitmq, $($name),*);
+    ($($(#[$more:meta])* $name:ident),* $(,)?) => {
+        on!(rabbitmq, Rabbitmq, $($(#[$more])* $name),*);
+    };
+}
+
+/// Runs tests of the queues in RabbitMQ, on virtual hosts of their own.
+macro_rules! rabbitmq {
+    ($($(#[$more:meta])* $name:ident),* $(,)?) => {
+        mod rabbitmq {
+            $($(#[$more])*
+            #[tokio::test]
+            async fn $name() {
+                crate::common::queues::in_rabbitmq(super::$name).await;
+            })*
+        }
     };
 }
 
@@ -55,12 +69,14 @@ mod journey;
 mod keys;
 mod lanes;
 mod memory;
+mod outages;
 mod persons;
 mod privacy;
 mod queue;
 mod reasons;
 mod recall;
 mod requests;
+mod settings;
 mod store;
 mod sync;
 mod takeover;

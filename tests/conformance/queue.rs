@@ -76,9 +76,9 @@ async fn it_holds_two_seconds_of_the_rate_and_at_least_four(queue: Queue) {
 async fn what_is_put_comes_out_in_order_byte_for_byte(queue: Queue) {
     let app = app(FAST);
     queue.open(&app).await.unwrap();
-    let sent = messages(50);
-    put(&*queue, &app, &sent[..20]).await;
-    put(&*queue, &app, &sent[20..]).await;
+    let sent = messages(250);
+    put(&*queue, &app, &sent[..10]).await;
+    put(&*queue, &app, &sent[10..]).await;
     let reader = read(&*queue, 3);
     for sent in &sent {
         let got = next(&*reader).await;

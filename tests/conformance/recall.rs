@@ -27,7 +27,6 @@ with_rabbitmq! {
     closed_while_it_is_fanned_out,
     closed_while_batches_are_in_the_apps_hands,
     recalls_reach_those_who_left_since,
-    a_case_closed_before_anybody_was_told,
 }
 
 /// People in issue batches of an alert that were or may have been sent.

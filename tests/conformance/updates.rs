@@ -21,7 +21,6 @@ conformance! {
 with_rabbitmq! {
     an_update_reaches_everybody_who_was_told_once,
     an_update_never_overtakes_its_issue,
-    an_agency_proposes_and_an_operator_decides,
 }
 
 async fn changed(caller: &Caller, case: &str, change: serde_json::Value) -> crate::common::Answer {
