@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::closing::check_closed;
 use crate::db::Kind;
-use crate::house::{AMQP_URL, BATCH_PEOPLE, House, SOON, until};
+use crate::house::{AMQP_URL, BATCH_PEOPLE, House, SOON, Server, until};
 use crate::people::{CENTRE, People};
 use crate::rate::check_rate;
 use crate::scene::Scene;
@@ -14,15 +14,19 @@ const RATE: u32 = 500;
 /// How long the alarm stays: longer than the broker may take to answer while it does not block.
 const RAISED: Duration = Duration::from_secs(7);
 
+/// How long a server may take to stop: well within `shutdown_deadline_s`.
+const STOPPED: Duration = Duration::from_secs(10);
+
 /// "Broker blocked: cases are still taken and batches wait; lanes resume by themselves." A wave goes out
 /// when the alarm is raised. One case is closed meanwhile and another filed: the recall goes to just those
-/// who had the issue, after it, and the other case's people are all told once.
+/// who had the issue, after it, and the other case's people are all told once. A server that is stopped
+/// meanwhile stops.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_case_is_closed_and_another_filed_while_the_broker_is_full() {
     let broker = Broker::start().await;
     let house = House::new(Kind::Postgres, &[(AMQP_URL, &broker.host.url)]).await;
     let scene = Scene::new(house, People::around(12_000, 12, 1), &[RATE]);
-    let server = scene.house.server().await;
+    let mut server = scene.house.server().await;
     let at = server.addresses;
     scene.register(at).await;
     let consumer = scene.consumer(at, 0);
@@ -33,12 +37,7 @@ async fn a_case_is_closed_and_another_filed_while_the_broker_is_full() {
     })
     .await;
 
-    broker.alarm(true).await;
-    until("the broker blocks the server", SOON, async || {
-        let (_, ready) = server.ready(&scene.house).await;
-        (ready["broker"] == "away").then_some(())
-    })
-    .await;
+    fill(&broker, &scene, &server).await;
     let before = scene.inbox.len();
     let raised = tokio::time::sleep(RAISED);
     let closed = scene.close(at, &one).await;
@@ -71,7 +70,33 @@ async fn a_case_is_closed_and_another_filed_while_the_broker_is_full() {
         ledger.repeats, 0,
         "nothing was lost, so nothing comes twice"
     );
+
+    // Stopping does not wait for a broker that blocks.
+    let before = scene.inbox.len();
+    assert!(scene.next_wave().await);
+    until("batches come", SOON, async || {
+        (scene.inbox.len() > before + 5).then_some(())
+    })
+    .await;
+    fill(&broker, &scene, &server).await;
+    server.terminate();
+    let status = server.ended(STOPPED).await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    broker.alarm(false).await;
+    server.start(&scene.house).await;
+    scene.settle().await;
+    scene.check_issue(at, &two, 2).await;
     check_rate(&scene, 0, RATE, BATCH_PEOPLE).await;
     consumer.stop().await;
     scene.house.remove().await;
+}
+
+/// Raises the alarm while a wave goes out.
+async fn fill(broker: &Broker, scene: &Scene, server: &Server) {
+    broker.alarm(true).await;
+    until("the broker blocks the server", SOON, async || {
+        let (_, ready) = server.ready(&scene.house).await;
+        (ready["broker"] == "away").then_some(())
+    })
+    .await;
 }

@@ -70,6 +70,34 @@ async fn a_queue_of_the_wrong_kind_is_named_and_hurts_one_app_only() {
     host.remove().await;
 }
 
+/// Somebody deletes an app's queue while nothing more is to be sent: it is made anew, and what was in it
+/// is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_deleted_under_an_idle_lane_is_made_anew() {
+    let host = Vhost::fresh().await;
+    let house = House::new(Kind::Postgres, &[(AMQP_URL, &host.url)]).await;
+    let scene = Scene::new(house, People::around(1_000, 6, 1), &[20_000]);
+    let server = scene.house.server().await;
+    let at = server.addresses;
+    scene.register(at).await;
+    let case = scene.alert(at).await;
+    let mut db = scene.house.connect().await;
+    until("everything is in the queue", SOON, async || {
+        let left = "SELECT (SELECT count(*) FROM shards WHERE state = 'pending')
+             + (SELECT count(*) FROM batches WHERE state IN ('pending', 'sending'))";
+        let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
+        (db.number(left).await == 0 && db.number(sent).await > 0).then_some(())
+    })
+    .await;
+    host.delete_queue(&queue_of(0)).await;
+    let consumer = scene.consumer(at, 0);
+    scene.settle().await;
+    scene.check_issue(at, &case, 1).await;
+    consumer.stop().await;
+    scene.house.remove().await;
+    host.remove().await;
+}
+
 /// What an app refuses for good stands among the dead letters with its reason, and a replay sends it
 /// again under the same id. What is not Homeward's is counted, and nobody loses anything by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,6 +61,7 @@ async fn a_silent_connection_is_made_anew() {
         repeats > 0,
         "a batch that nobody spoke of did not come again"
     );
+    assert_eq!(given_up(&server), 2, "a connection that works was given up");
     scene.close_and_check(at, &case).await;
     check_rate_with_breaks(&scene, 0, (RATE, BATCH_PEOPLE), 2).await;
     consumer.stop().await;
@@ -76,11 +77,15 @@ async fn silent_in_a_wave(scene: &Scene, server: &Server, fall_silent: impl FnOn
         (scene.inbox.len() > before + 3).then_some(())
     })
     .await;
-    let given_up = || server.log().matches("why=\"given up\"").count();
-    let until_now = given_up();
+    let until_now = given_up(server);
     fall_silent();
     until("the silent connection is given up", SOON, async || {
-        (given_up() > until_now).then_some(())
+        (given_up(server) > until_now).then_some(())
     })
     .await;
+}
+
+/// How often a server gave up its connection to publish.
+fn given_up(server: &Server) -> usize {
+    server.log().matches("why=\"given up\"").count()
 }

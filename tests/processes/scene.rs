@@ -7,8 +7,10 @@ use h3o::CellIndex;
 use jiff::{SignedDuration, Timestamp};
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::consumer::{Consumer, Inbox, Ledger};
+use crate::db::Kind;
 use crate::house::{Addresses, House, LATE, SOON, until};
 use crate::people::{CENTRE, People, number_of};
 
@@ -221,11 +223,19 @@ impl Scene {
             (db.number(&undone).await == 0).then_some(())
         })
         .await;
-        let taken = db
-            .number("SELECT count(*) FROM batches WHERE state = 'taken'")
-            .await;
+        let taken = match self.house.db.kind {
+            Kind::Postgres => "SELECT CAST(id AS TEXT) FROM batches WHERE state = 'taken'",
+            Kind::Sqlite => "SELECT hex(id) FROM batches WHERE state = 'taken'",
+        };
+        let taken = db.rows::<(String,)>(taken).await;
+        let taken: Vec<String> = taken
+            .iter()
+            .map(|(id,)| id.parse::<Uuid>().unwrap().to_string())
+            .collect();
         until("the consumers have printed everything", SOON, async || {
-            (self.inbox.ledger().batches.len() >= usize::try_from(taken).unwrap()).then_some(())
+            let ledger = self.inbox.ledger();
+            let printed = |id| ledger.batches.contains_key(id);
+            taken.iter().all(printed).then_some(())
         })
         .await;
     }
@@ -286,7 +296,12 @@ impl Scene {
             .await;
         let persons: BTreeMap<Vec<u8>, i64> = persons.into_iter().collect();
         let told: BTreeSet<i64> = told.iter().map(|token| persons[token.as_bytes()]).collect();
-        assert_eq!(self.told_list(&alerted.alert).await, told);
+        let listed = self.told_list(&alerted.alert).await;
+        let (more, fewer) = (&listed - &told, &told - &listed);
+        assert!(
+            more.is_empty() && fewer.is_empty(),
+            "on the told-list and not told: {more:?}; told and not on it: {fewer:?}"
+        );
     }
 
     /// The person numbers on an alert's told-list.

@@ -150,7 +150,9 @@ impl Link {
                 Err(_) => {
                     tracing::warn!("the broker has not answered in time, connecting anew");
                     // Others may have waited, too, and the next connection be there already.
-                    if self.connection().as_ref().map(Arc::as_ptr) == asked.as_ref().map(Arc::as_ptr) {
+                    if self.connection().as_ref().map(Arc::as_ptr)
+                        == asked.as_ref().map(Arc::as_ptr)
+                    {
                         self.give_up.notify_one();
                     }
                     return None;
