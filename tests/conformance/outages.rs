@@ -17,7 +17,6 @@ const FAST: i64 = 100_000;
 
 rabbitmq! {
     nothing_is_said_to_be_put_while_the_broker_is_away,
-    #[ignore = "a connection is given up for what another did not answer"]
     a_frozen_broker_holds_nobody_up_for_ever,
     a_reader_goes_on_over_another_connection,
     a_wiped_broker_is_set_up_again,
