@@ -302,7 +302,8 @@ async fn an_apps_user_reads_its_own_queue_and_nothing_else(house: House) {
     let url = house
         .vhost()
         .url_of(&user.name, user.password.expose_secret());
-    told(&house, &app, 3).await;
+    let (operator, case, _) = told(&house, &app, 3).await;
+    until_people(&operator, &case, "issue", "sent", 3).await;
     let bare = Bare::at(&url).await;
     let mut consumer = bare.consume(QUEUE, 1).await;
     let (batch, message) = next_batch(&mut consumer).await;
