@@ -17,7 +17,7 @@ use crate::cases::FieldProblem;
 use crate::model::{BatchId, BatchState, Caller, Kind, ReceiptKind, SubscriberFlags};
 use crate::store::batches::NewBatches;
 use crate::store::{
-    alerts, backlog, batches, holders, receipts as store_receipts, sending, subscribers,
+    alerts, backlog, batches, handed, holders, receipts as store_receipts, subscribers,
 };
 
 /// Receipts in one request.
@@ -80,7 +80,7 @@ pub(super) async fn receipts(
             continue;
         }
         if kind == ReceiptKind::Taken {
-            sending::taken(&mut post.tx, app, &[id], post.now).await?;
+            handed::taken(&mut post.tx, app, &[id], post.now).await?;
         }
         if !gone.is_empty() {
             subscribers::delete(&mut post.tx, app, &gone, post.now).await?;

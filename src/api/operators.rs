@@ -13,7 +13,7 @@ use super::post::{Post, Sent};
 use super::problem::Problem;
 use super::{House, auth};
 use crate::model::{BatchId, Caller, CaseId, Holder};
-use crate::store::{backlog, lanes, outcomes as store_outcomes, sending};
+use crate::store::{backlog, handed, lanes, outcomes as store_outcomes};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,7 +85,7 @@ pub(super) async fn replay(
 ) -> Result<Response, Problem> {
     auth::operator(&caller)?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    if !sending::replay(&mut post.tx, id, post.now).await? {
+    if !handed::replay(&mut post.tx, id, post.now).await? {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "this batch is no dead letter, has expired, or its alert was recalled",

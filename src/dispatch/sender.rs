@@ -18,7 +18,7 @@ use crate::alert::compose;
 use crate::model::{App, BatchId};
 use crate::queue::{Message, Published, QueueError};
 use crate::store::sending::Claimed;
-use crate::store::{StoreError, sending, told};
+use crate::store::{StoreError, handed, sending, told};
 
 /// How long to wait for room in a full queue before looking at it again.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
@@ -273,7 +273,7 @@ async fn record_once(
     told::take_off(&mut tx, people).await?;
     for (id, reason) in &outcome.unreadable {
         tracing::error!(batch.id = %id, reason, "a stored batch cannot be read");
-        sending::dead(&mut tx, *id, reason, now).await?;
+        handed::dead(&mut tx, *id, reason, now).await?;
     }
     tx.commit().await?;
     for _ in &outcome.unreadable {

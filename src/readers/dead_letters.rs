@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::Dispatch;
 use crate::model::BatchId;
 use crate::queue::{DeadLetter, DeadLetters};
-use crate::store::{StoreError, sending};
+use crate::store::{StoreError, handed};
 
 /// How long to wait before recording is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ async fn record(dispatch: &Dispatch, id: BatchId, reason: &str) -> Result<(), St
     };
     let mut tx = dispatch.store.begin().await?;
     let now = tx.now().await?;
-    let dead = sending::dead(&mut tx, id, words, now).await?;
+    let dead = handed::dead(&mut tx, id, words, now).await?;
     tx.commit().await?;
     if dead {
         dispatch.metrics.dead();

@@ -24,8 +24,8 @@ use crate::dispatch::Dispatch;
 use crate::keys::{self, RateLimits};
 use crate::model::{AppId, BatchId, Holder};
 use crate::queue::{Delivery, Next, Subscription};
-use crate::store::sending::HandOn;
-use crate::store::{Cause, Store, StoreError, backlog, sending};
+use crate::store::handed::HandOn;
+use crate::store::{Cause, Store, StoreError, backlog, handed};
 
 /// Unacknowledged batches of a stream that does not say how many it can take.
 const IN_FLIGHT: u32 = 16;
@@ -264,7 +264,7 @@ impl Consumer {
         let now = session.now().await?;
         let hours = &self.dispatch.config.quiet_hours;
         Ok(
-            match sending::may_hand_on(&mut session, self.app, id, now).await? {
+            match handed::may_hand_on(&mut session, self.app, id, now).await? {
                 HandOn::Yes => None,
                 HandOn::ByDay(zone) => {
                     is_quiet(now, hours, &zone_or_utc(&zone)).then_some(Fate::PutOff)
@@ -326,13 +326,13 @@ impl Consumer {
         let mut tx = self.dispatch.store.begin().await?;
         let now = tx.now().await?;
         match fate {
-            Fate::Taken => drop(sending::taken(&mut tx, self.app, &[id], now).await?),
-            Fate::HeldBack => sending::hold_back(&mut tx, self.app, id, now).await?,
-            Fate::PutOff => sending::put_off(&mut tx, self.app, id).await?,
+            Fate::Taken => drop(handed::taken(&mut tx, self.app, &[id], now).await?),
+            Fate::HeldBack => handed::hold_back(&mut tx, self.app, id, now).await?,
+            Fate::PutOff => handed::put_off(&mut tx, self.app, id).await?,
             Fate::Dead => {
                 let limit = self.dispatch.config.dispatch.delivery_limit;
                 let reason = format!("refused by the app {limit} times");
-                sending::dead(&mut tx, id, &reason, now).await?;
+                handed::dead(&mut tx, id, &reason, now).await?;
             }
         }
         tx.commit().await

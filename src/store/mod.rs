@@ -40,8 +40,10 @@ files! {
     told;
     /// Batches: made, copied, withdrawn, expired.
     batches;
-    /// The way of a batch: claimed, sent, taken.
+    /// The way of a batch through its lane: claimed, sent, given back.
     sending;
+    /// The way of a batch out of its queue: taken, held back, dead.
+    handed;
     /// Where batches are: what waits, what is dead.
     backlog;
     /// Who sends for which app, and the hold.

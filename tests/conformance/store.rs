@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use homeward::alert::recipients;
 use homeward::model::PersonNumber;
 use homeward::store::idempotency::{self, Reservation};
-use homeward::store::{batches, cases, retention, rounds, sending, subscribers, told};
+use homeward::store::{batches, cases, handed, retention, rounds, sending, subscribers, told};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ async fn what_was_never_sent_leaves_the_told_list_when_it_expires(house: House) 
     sending::sent(&mut tx, waiting.app, fence, &ids[..1], now)
         .await
         .unwrap();
-    sending::taken(&mut tx, waiting.app, &ids[..1], now)
+    handed::taken(&mut tx, waiting.app, &ids[..1], now)
         .await
         .unwrap();
     sending::sent(&mut tx, waiting.app, fence, &ids[1..2], now)
@@ -81,7 +81,7 @@ async fn what_was_never_sent_leaves_the_told_list_when_it_expires(house: House) 
     // An app that took it late is believed, but what never left is not.
     let (mut tx, _) = house.begin().await;
     assert_eq!(
-        sending::taken(&mut tx, waiting.app, &ids[3..], over)
+        handed::taken(&mut tx, waiting.app, &ids[3..], over)
             .await
             .unwrap(),
         0
