@@ -227,7 +227,7 @@ async fn healthcheck_and_serve_say_what_is_wrong() {
     let said: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         said,
-        json!({ "ready": true, "lanes_held": false, "oldest_untaken_batch_s": 0 })
+        json!({ "ready": true, "lanes_held": false, "oldest_untaken_batch_s": 0, "broker": null })
     );
     server.kill();
     check_fails(

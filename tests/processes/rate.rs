@@ -39,8 +39,15 @@ pub async fn check_rate_with_breaks(
     let of_app = |one: &&Handed| one.tokens.iter().any(|token| app_of(token) == app);
     let handed: Vec<&Handed> = handed.iter().filter(of_app).collect();
     let event = |one: &&Handed| (one.at, i64::try_from(one.people).unwrap());
-    // A consumer that was held up finds as much more in its queue as that holds.
-    let queue = (2.0 * rate).max(4.0 * batch);
+    // A consumer that was held up finds as much more in its queue as that holds, and from a broker what
+    // it had in hand already.
+    let broker = scene.house.amqp_url().is_some();
+    let in_hand = if broker {
+        f64::from(PREFETCH) * batch
+    } else {
+        0.0
+    };
+    let queue = (2.0 * rate).max(4.0 * batch) + in_hand;
     let mut seen = std::collections::BTreeSet::new();
     let mut first = handed.clone();
     first.retain(|one| seen.insert(&one.batch_id));
