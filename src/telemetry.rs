@@ -81,6 +81,10 @@ pub struct Metrics {
     pub rounds_released: Counter,
     /// Batches that went out again because their lane or queue was lost.
     pub batches_again: Counter,
+    /// Batches that an app queue did not confirm; they go out again.
+    pub batches_not_confirmed: Counter,
+    /// Dead letters of batches that had gone another way by then.
+    pub dead_letters_stale: Counter,
     /// Batches whose time was over before the app took them.
     pub batches_expired: Counter,
     /// Batches that a reader held back because their alert was recalled.
@@ -134,6 +138,14 @@ impl Default for Metrics {
             "batches_sent_again",
             "Batches handed over again after a lane or queue was lost"
         );
+        let batches_not_confirmed: Counter = register!(
+            "batches_not_confirmed",
+            "Batches that an app queue did not confirm; they go out again"
+        );
+        let dead_letters_stale: Counter = register!(
+            "dead_letters_stale",
+            "Dead letters of batches that had gone another way by then"
+        );
         let batches_expired: Counter = register!(
             "batches_expired",
             "Batches whose time was over before the app took them"
@@ -162,6 +174,8 @@ impl Default for Metrics {
             oldest_untaken_s,
             rounds_released,
             batches_again,
+            batches_not_confirmed,
+            dead_letters_stale,
             batches_expired,
             batches_held_back,
             foreign_messages,

@@ -12,7 +12,7 @@ use jiff::civil::Time;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::queue::{Broker, BrokerUrlError};
+use crate::queue::{Broker, BrokerUrlError, Users};
 
 /// The commented defaults, which are also the manual.
 pub const DEFAULTS: &str = include_str!("homeward.toml");
@@ -154,6 +154,9 @@ pub enum ConfigError {
     /// A URL that cannot be used.
     #[error("configuration: {0}")]
     Broker(#[from] BrokerUrlError),
+    /// The management API's URL cannot be used.
+    #[error("configuration: {0}")]
+    Management(String),
     /// No broker, but a server that sends or one that hands on, not both.
     #[error(
         "configuration: roles has one of \"lanes\" and \"readers\" without the other, but without amqp_url the queues between them live in the process: set amqp_url, or give both or neither"
@@ -221,6 +224,9 @@ impl Config {
                     rule: format!("it must be at least {other}, which is {least}"),
                 });
             }
+        }
+        if let Some(url) = &self.amqp_management_url {
+            Users::at(url).map_err(|error| ConfigError::Management(error.to_string()))?;
         }
         if let Some(url) = &self.amqp_url {
             Broker::at(url)?;

@@ -9,19 +9,23 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Dispatch;
 use super::lane::Tenure;
 use crate::audience::eligibility::{LATE, is_quiet, zone_or_utc};
-use crate::model::{App, AppId, BatchId, Kind};
+use crate::model::{AppId, BatchId, Kind};
 use crate::store::sending::{Claimed, Order};
 use crate::store::{Session, StoreError, lanes, sending, told};
 
 /// Batches looked at, claimed and published together.
-const WINDOW: i64 = 256;
+const WINDOW: i64 = 128;
 /// Of every ten people told, one is taken from the lowest urgency, so that nothing starves.
 const LOWEST_SHARE: i64 = 10;
+
+/// How long what was read of the database may guide a claim.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// Why there is nothing to send now.
 pub(super) enum Rest {
@@ -38,8 +42,8 @@ pub(super) struct Picker {
     dispatch: Dispatch,
     tenure: watch::Receiver<Tenure>,
     limiter: DefaultDirectRateLimiter,
-    /// The rate that the limiter was made for.
-    rate_per_s: i64,
+    /// The rate, and the people of one batch, that the limiter was made for.
+    made_for: (i64, u32),
     /// People told since the lowest urgency had its share.
     since_lowest: i64,
 }
@@ -48,8 +52,8 @@ impl Picker {
     pub fn new(dispatch: Dispatch, tenure: watch::Receiver<Tenure>) -> Self {
         let app = tenure.borrow().app.clone();
         Self {
-            limiter: limiter(&app, dispatch.config.dispatch.batch_people),
-            rate_per_s: app.rate_per_s,
+            limiter: limiter(app.rate_per_s, dispatch.config.dispatch.batch_people),
+            made_for: (app.rate_per_s, dispatch.config.dispatch.batch_people),
             since_lowest: 0,
             dispatch,
             tenure,
@@ -65,10 +69,6 @@ impl Picker {
             return Ok(Err(Rest::Idle));
         }
         let batch_people = self.dispatch.config.dispatch.batch_people;
-        if app.rate_per_s != self.rate_per_s {
-            self.limiter = limiter(&app, batch_people);
-            self.rate_per_s = app.rate_per_s;
-        }
         let mut session = self.dispatch.store.read().await?;
         if lanes::held(&mut session).await? {
             return Ok(Err(Rest::Idle));
@@ -82,14 +82,17 @@ impl Picker {
         let few = WINDOW / LOWEST_SHARE + 1;
         let lowest = sending::next(&mut session, app.id, now, Order::Lowest, few, &quiet).await?;
         drop(session);
+        let asked = Instant::now();
         let room = self.dispatch.queue.room(&app).await.unwrap_or(0);
         let room = room.saturating_sub(in_hand);
-        if room == 0 {
+        // After a long wait night may have fallen: look anew.
+        if room == 0 || asked.elapsed() > STALE_AFTER {
             return Ok(Err(Rest::Full));
         }
         let limit = (LOWEST_SHARE - 1) * i64::from(batch_people);
         let mut next = shared_out(best, lowest, self.since_lowest, limit);
         next.truncate(room);
+        self.fit_limiter(app.rate_per_s, batch_people, &next);
         let allowed = match allowed(&next, &self.limiter) {
             Ok(allowed) => &next[..allowed],
             Err(wait) => return Ok(Err(Rest::Throttled(wait))),
@@ -102,6 +105,17 @@ impl Picker {
         claim(&self.dispatch, owner, &ids, &quiet, now)
             .await
             .map(Ok)
+    }
+
+    /// Sees to it that the limiter is for the app's rate as it is now, and that every batch fits into it:
+    /// batches may have been made when more people were put into one.
+    fn fit_limiter(&mut self, rate_per_s: i64, batch_people: u32, next: &[Candidate]) {
+        let largest = next.iter().map(|one| one.people).max().unwrap_or(0);
+        let largest = u32::try_from(largest).unwrap_or(u32::MAX).max(batch_people);
+        if (rate_per_s, largest) != self.made_for {
+            self.limiter = limiter(rate_per_s, largest);
+            self.made_for = (rate_per_s, largest);
+        }
     }
 
     /// The time zones of active cases in which it is night.
@@ -190,8 +204,6 @@ fn allowed(next: &[Candidate], limiter: &DefaultDirectRateLimiter) -> Result<usi
             Ok(Err(not_until)) if place == 0 => {
                 return Err(not_until.wait_time_from(DefaultClock::default().now()));
             }
-            // Above the burst it could never go out: send it alone rather than never.
-            Err(_) if place == 0 => return Ok(1),
             Ok(Err(_)) | Err(_) => return Ok(place),
         }
     }
@@ -199,8 +211,8 @@ fn allowed(next: &[Candidate], limiter: &DefaultDirectRateLimiter) -> Result<usi
 }
 
 /// A bucket for the app's rate that begins empty: a predecessor may just have used it up.
-fn limiter(app: &App, batch_people: u32) -> DefaultDirectRateLimiter {
-    let per_second = u32::try_from(app.rate_per_s.max(1)).unwrap_or(u32::MAX);
+fn limiter(rate_per_s: i64, batch_people: u32) -> DefaultDirectRateLimiter {
+    let per_second = u32::try_from(rate_per_s.max(1)).unwrap_or(u32::MAX);
     let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
     let burst = NonZeroU32::new(batch_people.max(per_second)).unwrap_or(rate);
     let limiter = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst));
@@ -212,20 +224,10 @@ fn limiter(app: &App, batch_people: u32) -> DefaultDirectRateLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::BatchFormat;
 
     #[test]
     fn a_new_owner_starts_with_an_empty_bucket() {
-        let app = App {
-            id: AppId(1),
-            name: "a".into(),
-            rate_per_s: 100,
-            paused: false,
-            drills: false,
-            format: BatchFormat::Protobuf,
-            created_at: Timestamp::UNIX_EPOCH,
-        };
-        let limiter = limiter(&app, 500);
+        let limiter = limiter(100, 500);
         let batch = (BatchId::fresh(), 500);
         let next = shared_out(vec![batch], vec![batch], 0, 4_500);
         let wait = allowed(&next, &limiter).unwrap_err();

@@ -28,8 +28,8 @@ const OPEN_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before recording again what became of batches.
 const RECORD_AGAIN: Duration = Duration::from_millis(100);
-/// How long, once the server is stopping, the queue may take to confirm what is on its way.
-const CONFIRM_GRACE: Duration = Duration::from_secs(2);
+/// How long the broker may be away before that is worth a word.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The sender of a lane.
 pub(super) struct Sender {
@@ -38,6 +38,8 @@ pub(super) struct Sender {
     shutdown: CancellationToken,
     wake: watch::Receiver<u64>,
     picker: Picker,
+    /// The queue did not confirm what it was given last.
+    troubled: bool,
 }
 
 impl Sender {
@@ -49,6 +51,7 @@ impl Sender {
         Self {
             wake: dispatch.wake.batches_listener(),
             picker: Picker::new(dispatch.clone(), tenure.clone()),
+            troubled: false,
             dispatch,
             tenure,
             shutdown,
@@ -62,18 +65,18 @@ impl Sender {
     /// Sends until shutdown, or until the database fails in a way that leaves something unknown.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut open = false;
-        let mut complaint = None;
+        let mut complaints = Complaints::default();
         let mut looked = Instant::now();
         while !self.shutdown.is_cancelled() {
             let app = self.tenure().app;
             if !(open && self.dispatch.queue.is_open(app.id)) {
                 match self.open().await? {
-                    Ok(()) => (open, complaint) = (true, None),
+                    Ok(()) => {
+                        open = true;
+                        complaints = Complaints::default();
+                    }
                     Err(error) => {
-                        if complaint.as_ref() != Some(&error) {
-                            tracing::error!(app.id = app.id.0, error = %error, "the app's queue cannot be opened, its batches wait");
-                            complaint = Some(error);
-                        }
+                        complaints.hear(&app, error);
                         self.rest(OPEN_AGAIN).await;
                         continue;
                     }
@@ -99,6 +102,28 @@ impl Sender {
             }
         }
         Ok(())
+    }
+
+    /// Counts what did not surely go out, and says so once for each time of trouble.
+    fn note(&mut self, app: &App, outcome: &Outcome) {
+        let (back, never_sent) = (outcome.back.len(), outcome.never_sent.len());
+        if back + never_sent > 0 {
+            let metrics = &self.dispatch.metrics;
+            metrics
+                .batches_not_confirmed
+                .inc_by((back + never_sent) as u64);
+            if !self.troubled {
+                tracing::warn!(
+                    app.id = app.id.0,
+                    unsure = back,
+                    not_taken = never_sent,
+                    "the app's queue did not confirm batches, they go out again"
+                );
+            }
+            self.troubled = true;
+        } else if !outcome.sent.is_empty() {
+            self.troubled = false;
+        }
     }
 
     async fn pause(&mut self, wait: Duration) {
@@ -147,16 +172,16 @@ impl Sender {
 
     /// Sends until there is nothing to send for now.
     async fn send(&mut self) -> Result<Rest, StoreError> {
-        let tenure = self.tenure();
         let mut claimed = Vec::new();
         let mut outcome = Outcome::default();
         let mut rest = None;
         let mut failed = None;
         loop {
+            let tenure = self.tenure();
             let in_hand = claimed.len();
             let recording = !outcome.is_empty();
             let picks = rest.is_none() && failed.is_none() && !self.shutdown.is_cancelled();
-            let published = publish(&self.dispatch, &tenure.app, &self.shutdown, claimed);
+            let published = publish(&self.dispatch, &tenure.app, claimed);
             let recorded = record(&self.dispatch, &tenure, &outcome);
             let picked = async {
                 if picks {
@@ -167,6 +192,7 @@ impl Sender {
             };
             let ((), published, picked) = tokio::join!(recorded, published, picked);
             outcome = published;
+            self.note(&tenure.app, &outcome);
             claimed = match picked {
                 Ok(Ok(claimed)) => claimed,
                 Ok(Err(none)) => {
@@ -191,13 +217,28 @@ impl Sender {
     }
 }
 
+/// Why a queue cannot be opened, each reason said once.
+#[derive(Default)]
+struct Complaints {
+    since: Option<Instant>,
+    said: Option<QueueError>,
+}
+
+impl Complaints {
+    /// A connection that is only just being made is nothing to complain about.
+    fn hear(&mut self, app: &App, error: QueueError) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let early = error == QueueError::Away && since.elapsed() < PATIENCE;
+        if early || self.said.as_ref() == Some(&error) {
+            return;
+        }
+        tracing::error!(app.id = app.id.0, error = %error, "the app's queue cannot be opened, its batches wait");
+        self.said = Some(error);
+    }
+}
+
 /// Publishes what was claimed and says what became of it.
-async fn publish(
-    dispatch: &Dispatch,
-    app: &App,
-    shutdown: &CancellationToken,
-    claimed: Vec<Claimed>,
-) -> Outcome {
+async fn publish(dispatch: &Dispatch, app: &App, claimed: Vec<Claimed>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut messages = Vec::with_capacity(claimed.len());
     let mut sent = Vec::with_capacity(claimed.len());
@@ -221,14 +262,7 @@ async fn publish(
     if messages.is_empty() {
         return outcome;
     }
-    let cut_off = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(CONFIRM_GRACE).await;
-    };
-    let published = tokio::select! {
-        published = dispatch.queue.publish(app, messages) => published,
-        () = cut_off => vec![Published::Unsure; sent.len()],
-    };
+    let published = dispatch.queue.publish(app, messages).await;
     for ((id, first, kind, people), published) in sent.into_iter().zip(published) {
         match published {
             Published::Confirmed => {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::Dispatch;
 use crate::model::BatchId;
 use crate::queue::{DeadLetter, DeadLetters};
-use crate::store::{StoreError, handed};
+use crate::store::{Cause, StoreError, handed};
 
 /// How long to wait before recording is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -41,6 +41,10 @@ async fn keep(dispatch: &Dispatch, letter: DeadLetter) {
     // The database knows by itself when a batch expires.
     if letter.reason != "expired" {
         while let Err(error) = record(dispatch, id, &letter.reason).await {
+            if error.cause() == Cause::Defect {
+                tracing::error!(batch.id = %id, error = %error, "a dead letter cannot be recorded and stays in the broker");
+                return;
+            }
             tracing::warn!(batch.id = %id, error = %error, "dead letter not recorded, trying again");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
@@ -63,6 +67,8 @@ async fn record(dispatch: &Dispatch, id: BatchId, reason: &str) -> Result<(), St
         tracing::error!(batch.id = %id, reason = words, "a batch is a dead letter now");
         // A recall may have waited for this.
         dispatch.wake.batches();
+    } else {
+        dispatch.metrics.dead_letters_stale.inc();
     }
     Ok(())
 }

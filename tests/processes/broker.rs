@@ -168,7 +168,8 @@ impl Vhost {
             name,
         };
         host.ask(Method::PUT, "vhosts", "", None).await;
-        let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
+        let all =
+            json!({ "configure": "^homeward\\.", "write": "^homeward\\.", "read": "^homeward\\." });
         host.ask(Method::PUT, "permissions", url.username(), Some(&all))
             .await;
         host

@@ -171,15 +171,22 @@ async fn an_apps_user_may_read_its_queue_and_nothing_else() {
 /// Runs the commands that were printed on the broker; gives the user's URL.
 async fn by_commands(broker: &Broker, commands: &str) -> String {
     let mut user = None;
+    // `add_user` asks for it.
+    let password = commands
+        .lines()
+        .find_map(|line| line.strip_prefix("# password: "));
+    let password = password.expect("the password");
     for line in commands.lines().filter(|line| !line.starts_with('#')) {
         let words: Vec<&str> = line
             .split(' ')
             .map(|word| word.trim_matches('\''))
             .collect();
         assert_eq!(words[0], "rabbitmqctl", "{line}");
-        broker.ctl(&words[1..]).await;
         if words[1] == "add_user" {
-            user = Some(as_user(broker, words[2], words[3]).0);
+            broker.ctl(&[words[1], words[2], password]).await;
+            user = Some(as_user(broker, words[2], password).0);
+        } else {
+            broker.ctl(&words[1..]).await;
         }
     }
     user.unwrap()

@@ -5,17 +5,18 @@ use lapin::types::ShortString;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
+use super::PERSISTENT;
 use crate::DESCRIPTIONS;
-use crate::model::{BatchFormat, BatchId};
+use crate::model::{BatchFormat, BatchId, Kind};
 use crate::queue::Message;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
-/// Messages are kept on disk.
-const PERSISTENT: u8 = 2;
 
 /// A message as it is published.
 pub(super) struct Written {
+    pub id: BatchId,
+    pub kind: Kind,
     pub body: Vec<u8>,
     pub properties: BasicProperties,
 }
@@ -32,7 +33,7 @@ impl Bodies {
 
     /// The message as its app wants it. What cannot be written as JSON, which no test has managed, is
     /// better sent as protobuf than not at all; the content type says so.
-    pub fn write(&self, format: BatchFormat, message: &Message) -> Written {
+    pub fn write(&self, format: BatchFormat, message: Message) -> Written {
         let json = match format {
             BatchFormat::Json => self.to_json(&message.body),
             BatchFormat::Protobuf => None,
@@ -46,7 +47,9 @@ impl Bodies {
             .with_delivery_mode(PERSISTENT)
             .with_app_id("homeward".into());
         Written {
-            body: json.unwrap_or_else(|| message.body.clone()),
+            id: message.id,
+            kind: message.kind,
+            body: json.unwrap_or(message.body),
             properties,
         }
     }
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
     use crate::alert::compose::test_alert;
     use crate::alert::proto::v1::{AlertBatch, Area};
-    use crate::model::{AlertId, Kind};
+    use crate::model::AlertId;
 
     fn message() -> (Message, AlertBatch) {
         let now = Timestamp::UNIX_EPOCH;
@@ -116,7 +119,7 @@ mod tests {
         let bodies = Bodies::new();
         let (message, batch) = message();
         for (format, kind) in [(BatchFormat::Protobuf, PROTOBUF), (BatchFormat::Json, JSON)] {
-            let written = bodies.write(format, &message);
+            let written = bodies.write(format, message.clone());
             assert_eq!(written.properties.content_type(), &Some(kind.into()));
             assert_eq!(written.properties.kind(), &Some("alert.issue".into()));
             let left: u64 = written
@@ -137,7 +140,7 @@ mod tests {
     #[test]
     fn json_is_the_one_that_protobuf_libraries_read() {
         let (message, batch) = message();
-        let written = Bodies::new().write(BatchFormat::Json, &message);
+        let written = Bodies::new().write(BatchFormat::Json, message);
         let json: serde_json::Value = serde_json::from_slice(&written.body).unwrap();
         assert_eq!(json["batchId"], batch.batch_id);
         assert_eq!(json["tokens"][0], "ZGV2aWNlLTE=");
@@ -153,7 +156,7 @@ mod tests {
         let bodies = Bodies::new();
         assert!(bodies.read(&BasicProperties::default(), vec![1]).is_none());
         let (message, _) = message();
-        let written = bodies.write(BatchFormat::Protobuf, &message);
+        let written = bodies.write(BatchFormat::Protobuf, message);
         let odd = written.properties.with_content_type("text/plain".into());
         assert!(bodies.read(&odd, vec![1]).is_none());
     }

@@ -1,27 +1,34 @@
 //! A connection to the broker that is made again whenever it is lost, for ever.
 
 use std::future::Future;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_compat::Compat;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::uri::AMQPUri;
+use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::topology;
 use crate::queue::QueueError;
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long the broker may take over anything that it was asked on an open connection. A connection
-/// that is silent for longer is given up, unless the broker said that it blocks it.
+/// How long the broker may take over anything that it was asked, unless it said that it blocks the
+/// connection.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take over a question that every broker answers at once.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+/// How long, once the server is stopping, answers are still waited for.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long the broker may take over closing a connection.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Between two tries to connect: the shortest and the longest wait.
@@ -51,8 +58,12 @@ impl Broker {
     /// [`BrokerUrlError`] if the text is no such URL.
     pub fn at(urls: &SecretString) -> Result<Self, BrokerUrlError> {
         let broker = Self(urls.clone());
+        let vhost = broker.vhost()?;
         for node in 0..broker.nodes() {
-            broker.uri(node)?;
+            if broker.uri(node)?.vhost != vhost {
+                let unequal = "the nodes of a cluster have the same vhost";
+                return Err(BrokerUrlError(unequal.to_owned()));
+            }
         }
         Ok(broker)
     }
@@ -87,6 +98,7 @@ type Current = Option<Arc<Connection>>;
 pub(super) struct Link {
     current: watch::Receiver<Current>,
     give_up: Arc<Notify>,
+    shutdown: CancellationToken,
 }
 
 impl Link {
@@ -107,7 +119,11 @@ impl Link {
             shutdown: shutdown.clone(),
         };
         tasks.spawn(supervisor.run());
-        Self { current, give_up }
+        Self {
+            current,
+            give_up,
+            shutdown: shutdown.clone(),
+        }
     }
 
     /// The connection, if there is one.
@@ -138,52 +154,101 @@ impl Link {
             .is_some_and(|connection| connection.status().blocked())
     }
 
-    /// Waits for the broker to answer: as long as it blocks the connection, else for a while; then
-    /// the connection is given up.
+    /// Waits for the broker to answer: as long as it blocks the connection, else for a while, and a
+    /// little longer once the server is stopping. If nothing else is answered on the connection
+    /// either, it is given up.
     pub async fn patiently<F: Future>(&self, answer: F) -> Option<F::Output> {
         let mut answer = pin!(answer);
         let asked = self.connection();
+        let blocked = || asked.as_ref().is_some_and(|asked| asked.status().blocked());
         loop {
-            match tokio::time::timeout(ANSWER_WITHIN, &mut answer).await {
-                Ok(answer) => return Some(answer),
-                Err(_) if self.blocked() => {}
-                Err(_) => {
-                    tracing::warn!("the broker has not answered in time, connecting anew");
-                    // Others may have waited, too, and the next connection be there already.
-                    if self.connection().as_ref().map(Arc::as_ptr)
-                        == asked.as_ref().map(Arc::as_ptr)
-                    {
-                        self.give_up.notify_one();
-                    }
-                    return None;
-                }
+            tokio::select! {
+                answer = &mut answer => return Some(answer),
+                () = tokio::time::sleep(ANSWER_WITHIN) => {}
+                () = self.stopping() => return None,
+            }
+            if !blocked() {
+                break;
             }
         }
+        // Others may have waited, too, and the next connection be there already.
+        if let Some(asked) = asked
+            && asked.status().connected()
+            && !answers(&asked).await
+        {
+            tracing::warn!("the broker does not answer, connecting anew");
+            self.give_up.notify_one();
+        }
+        None
     }
 
-    /// Waits for an answer as [`Self::patiently`] does, and says what went wrong.
-    pub async fn asked<T>(
+    async fn stopping(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    }
+
+    /// Waits for an answer as [`Self::patiently`] does; the broker's refusal is one.
+    pub async fn heard<T>(
         &self,
         doing: &str,
-        answer: impl Future<Output = Result<T, lapin::Error>>,
-    ) -> Result<T, QueueError> {
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<lapin::Result<T>, QueueError> {
         match self.patiently(answer).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(refused(doing, &error)),
+            Some(answer) => Ok(answer),
+            None if self.connection().is_some() => Err(QueueError::Refused {
+                doing: doing.to_owned(),
+                reason: format!("the broker does not answer within {ANSWER_WITHIN:?}"),
+            }),
             None => Err(QueueError::Away),
         }
     }
+
+    /// Waits for an answer that is not a refusal.
+    pub async fn asked<T>(
+        &self,
+        doing: &str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, QueueError> {
+        let answer = self.heard(doing, answer).await?;
+        answer.map_err(|error| refused(doing, &error))
+    }
+}
+
+/// Whether the broker answers anything at all on a connection.
+async fn answers(connection: &Connection) -> bool {
+    let probe = tokio::time::timeout(PROBE_WITHIN, connection.create_channel()).await;
+    matches!(probe, Ok(Ok(_)))
 }
 
 /// What the broker said, for people.
-fn refused(doing: &str, error: &lapin::Error) -> QueueError {
+pub(super) fn refused(doing: &str, error: &lapin::Error) -> QueueError {
+    let reason = match error.kind() {
+        ErrorKind::ProtocolError(said) => said.get_message().to_string(),
+        ErrorKind::IOError(_)
+        | ErrorKind::MissingHeartbeatError
+        | ErrorKind::InvalidConnectionState(_) => return QueueError::Away,
+        _ => error.to_string(),
+    };
+    let doing = doing.to_owned();
+    QueueError::Refused { doing, reason }
+}
+
+/// The number of the broker's refusal.
+pub(super) fn code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
-        ErrorKind::ProtocolError(said) => QueueError::Refused {
-            doing: doing.to_owned(),
-            reason: said.get_message().to_string(),
-        },
-        _ => QueueError::Away,
+        ErrorKind::ProtocolError(said) => Some(said.get_id()),
+        _ => None,
     }
+}
+
+/// The waits between tries of something that is tried for ever.
+pub(super) fn waits() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(AGAIN_AFTER.0)
+        .with_max_delay(AGAIN_AFTER.1)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 struct Supervisor {
@@ -195,7 +260,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Connect, declare, run, first error, wait, for ever.
+    /// Connect, lend it out, first error, wait, for ever.
     async fn run(self) {
         let mut waits = waits();
         for attempt in 0_usize.. {
@@ -204,9 +269,10 @@ impl Supervisor {
                 connected = self.connect(attempt) => connected,
             };
             match connected {
-                Ok(connection) => {
+                Ok((connection, socket)) => {
                     waits = self::waits();
                     self.serve(connection).await;
+                    socket.shut();
                 }
                 Err(error) => {
                     tracing::warn!(connection = self.name, error = %error, "no connection to the broker, trying again");
@@ -220,17 +286,16 @@ impl Supervisor {
         }
     }
 
-    async fn connect(&self, attempt: usize) -> anyhow::Result<Connection> {
+    async fn connect(&self, attempt: usize) -> anyhow::Result<(Connection, Socket)> {
         let uri = self.broker.uri(attempt)?;
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
-        let connecting = async {
-            let connection = Connection::connect_uri(uri, properties).await?;
-            topology::declare(&connection).await?;
-            anyhow::Ok(connection)
+        let socket = Socket::default();
+        let connecting = connect(uri, properties, socket.clone());
+        let Ok(connected) = tokio::time::timeout(CONNECT_WITHIN, connecting).await else {
+            socket.shut();
+            anyhow::bail!("it does not answer within {CONNECT_WITHIN:?}");
         };
-        tokio::time::timeout(CONNECT_WITHIN, connecting)
-            .await
-            .unwrap_or_else(|_| anyhow::bail!("it does not answer within {CONNECT_WITHIN:?}"))
+        Ok((connected?, socket))
     }
 
     /// Lends the connection out until it is lost or given up.
@@ -274,13 +339,44 @@ impl Supervisor {
     }
 }
 
-fn waits() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(AGAIN_AFTER.0)
-        .with_max_delay(AGAIN_AFTER.1)
-        .with_jitter()
-        .without_max_times()
-        .build()
+/// A second handle of a connection's socket. The library's thread waits for ever on a peer that has
+/// gone silent; shutting the socket ends it.
+#[derive(Clone, Default)]
+struct Socket(Arc<OnceLock<TcpStream>>);
+
+impl Socket {
+    fn shut(&self) {
+        if let Some(socket) = self.0.get() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Connects as the library does by itself, but keeps a handle of the socket.
+async fn connect(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    socket: Socket,
+) -> lapin::Result<Connection> {
+    let open = async move |uri: AMQPUri, runtime| {
+        let (host, port) = (uri.authority.host.clone(), uri.authority.port);
+        let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port))
+            .await?
+            .collect();
+        let stream: AsyncTcpStream<Compat<tokio::net::TcpStream>> =
+            AsyncTcpStream::connect(&runtime, addresses.as_slice()).await?;
+        if let AsyncTcpStream::Plain(plain) = &stream {
+            let handle = plain.get_ref().as_fd().try_clone_to_owned()?;
+            let _ = socket.0.set(TcpStream::from(handle));
+        }
+        if uri.scheme == AMQPScheme::AMQPS {
+            return Ok(stream
+                .into_tls(&host, OwnedTLSConfig::default().as_ref())
+                .await?);
+        }
+        Ok(stream)
+    };
+    Connection::connector(uri, lapin::runtime::default_runtime()?, open, properties).await
 }
 
 #[cfg(test)]

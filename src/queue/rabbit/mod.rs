@@ -8,7 +8,7 @@ mod reader;
 mod topology;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,18 +23,23 @@ use self::body::Bodies;
 use self::link::Link;
 use self::reader::Reader;
 use super::{AppQueue, Message, Published, QueueError, Subscription, capacity};
-use crate::model::{App, AppId};
+use crate::model::{App, AppId, BatchId};
 
 pub use link::{Broker, BrokerUrlError};
 pub use reader::{DeadLetter, DeadLetters};
 pub use users::{AppUser, UserError, Users};
 
-/// The queues of all apps, over one connection to publish and one to consume.
+/// Messages are kept on disk.
+const PERSISTENT: u8 = 2;
+
+/// The queues of all apps, over one connection to publish, one to consume, and one for all questions that
+/// a sick queue may answer by ending the connection.
 pub struct RabbitQueue {
     batch_people: u32,
     delivery_limit: u32,
     publishing: Link,
     consuming: Link,
+    asking: Link,
     bodies: Bodies,
     /// A channel in confirm mode for each open queue.
     open: Mutex<HashMap<AppId, Channel>>,
@@ -57,6 +62,7 @@ impl RabbitQueue {
             delivery_limit,
             publishing: link("homeward publishing"),
             consuming: link("homeward consuming"),
+            asking: link("homeward asking"),
             bodies: Bodies::new(),
             open: Mutex::default(),
         }
@@ -81,36 +87,45 @@ impl RabbitQueue {
 
     /// A channel for one errand: what goes wrong on it closes no other.
     async fn errand(&self) -> Result<Channel, QueueError> {
-        let connection = self.publishing.connection().ok_or(QueueError::Away)?;
-        self.publishing
-            .asked("opening a channel", connection.create_channel())
-            .await
+        channel_of(&self.asking).await
     }
 
-    async fn send(&self, channel: &Channel, app: &App, messages: &[Message]) -> Vec<Published> {
+    async fn send(&self, channel: &Channel, app: &App, messages: Vec<Message>) -> Vec<Published> {
         let written: Vec<_> = messages
-            .iter()
+            .into_iter()
             .map(|message| self.bodies.write(app.format, message))
             .collect();
         // Each future hands its message over when it is first looked at, so the order is kept.
-        let sending = join_all(messages.iter().zip(&written).map(|(message, written)| {
-            channel.basic_publish(
-                topology::ALERTS.into(),
-                topology::routing_key(app, message.kind).into(),
-                BasicPublishOptions {
-                    mandatory: true,
-                    ..BasicPublishOptions::default()
-                },
-                &written.body,
-                written.properties.clone(),
-            )
+        let sending = join_all(written.iter().map(|one| {
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            };
+            let key = topology::routing_key(app, one.kind).into();
+            let properties = one.properties.clone();
+            channel.basic_publish(topology::ALERTS.into(), key, options, &one.body, properties)
         }));
         let confirmed = async { join_all(sending.await.into_iter().map(confirmation)).await };
         let Some(confirmed) = self.publishing.patiently(confirmed).await else {
-            return vec![Published::Unsure; messages.len()];
+            // What is still to come of these is of no use any more.
+            self.open().remove(&app.id);
+            return vec![Published::Unsure; written.len()];
         };
-        confirmed.iter().map(|one| outcome(one.as_ref())).collect()
+        let ids: Vec<BatchId> = written.iter().map(|one| one.id).collect();
+        outcomes(&ids, &confirmed)
     }
+}
+
+async fn channel_of(link: &Link) -> Result<Channel, QueueError> {
+    let connection = link.connection().ok_or(QueueError::Away)?;
+    link.asked("opening a channel", connection.create_channel())
+        .await
+}
+
+/// Has the broker confirm what is published on a channel.
+async fn confirming(link: &Link, channel: &Channel) -> Result<(), QueueError> {
+    let selecting = channel.confirm_select(ConfirmSelectOptions::default());
+    link.asked("asking for confirms", selecting).await
 }
 
 /// The broker's word on a message, if it gives one.
@@ -118,54 +133,58 @@ async fn confirmation(sent: lapin::Result<PublisherConfirm>) -> Option<Confirmat
     sent.ok()?.await.ok()
 }
 
-/// What a confirm says. A nack comes from a full queue, but also from one that lost its leader while
-/// the message was on its way.
-fn outcome(confirmation: Option<&Confirmation>) -> Published {
-    match confirmation {
-        Some(Confirmation::Ack(None)) => Published::Confirmed,
-        // Unroutable: the queue is gone.
-        Some(Confirmation::Ack(Some(_))) => Published::NotTaken,
-        Some(Confirmation::Nack(_) | Confirmation::NotRequested) | None => Published::Unsure,
+/// What the broker's words on a window of messages say. A nack comes from a full queue, but also from one
+/// that lost its leader while the message was on its way. A message that came back found no queue; the
+/// library gives it with the word on any message of the window, so it is known by its own id.
+fn outcomes(ids: &[BatchId], confirmed: &[Option<Confirmation>]) -> Vec<Published> {
+    let mut returned = HashSet::new();
+    for one in confirmed {
+        if let Some(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))) = one {
+            let Some(id) = body::batch_id(&back.properties) else {
+                return vec![Published::Unsure; ids.len()];
+            };
+            returned.insert(id);
+        }
     }
+    let each = ids.iter().zip(confirmed);
+    each.map(|(id, confirmed)| match confirmed {
+        _ if returned.contains(id) => Published::NotTaken,
+        Some(Confirmation::Ack(_)) => Published::Confirmed,
+        _ => Published::Unsure,
+    })
+    .collect()
 }
 
 impl AppQueue for RabbitQueue {
     fn is_lost<'a>(&'a self, app: &'a App) -> BoxFuture<'a, Result<bool, QueueError>> {
         async move {
-            let there = |queue| async move {
-                let channel = self.errand().await?;
-                topology::waiting_in(&self.publishing, &channel, queue).await
-            };
-            let kept = topology::kept_queue(app);
-            if there(topology::alerts_queue(&app.name)).await?.is_none() {
+            let (link, channel) = (&self.asking, self.errand().await?);
+            let queue = topology::alerts_queue(&app.name);
+            if topology::waiting_in(link, &channel, queue).await?.is_none() {
                 return Ok(true);
             }
-            match there(kept.clone()).await? {
-                None => Ok(true),
-                Some(0) => {
-                    // A queue without its majority also says that it is empty. Purging needs the
-                    // majority, so what it counts is true.
-                    let channel = self.errand().await?;
-                    let purged = topology::purge(&self.publishing, &channel, kept).await?;
-                    Ok(purged == 0)
-                }
-                Some(_) => Ok(false),
-            }
+            let kept = topology::kept_queue(app);
+            Ok(
+                match topology::waiting_in(link, &channel, kept.clone()).await? {
+                    None => true,
+                    // A queue without its majority also says that it is empty. Purging needs the majority, so
+                    // what it counts is true.
+                    Some(0) => topology::purge(link, &channel, kept).await? == 0,
+                    Some(_) => false,
+                },
+            )
         }
         .boxed()
     }
 
     fn open<'a>(&'a self, app: &'a App) -> BoxFuture<'a, Result<(), QueueError>> {
         async move {
-            let channel = self.errand().await?;
-            topology::declare_app(&self.publishing, &channel, app).await?;
-            self.publishing
-                .asked(
-                    "asking for confirms",
-                    channel.confirm_select(ConfirmSelectOptions::default()),
-                )
-                .await?;
-            topology::mark_kept(&self.publishing, &channel, app).await?;
+            let errand = self.errand().await?;
+            topology::declare(&self.asking, &errand, app).await?;
+            confirming(&self.asking, &errand).await?;
+            topology::mark_kept(&self.asking, &errand, app).await?;
+            let channel = channel_of(&self.publishing).await?;
+            confirming(&self.publishing, &channel).await?;
             self.open().insert(app.id, channel);
             Ok(())
         }
@@ -206,7 +225,7 @@ impl AppQueue for RabbitQueue {
             let Ok(channel) = self.channel(app.id) else {
                 return vec![Published::NotTaken; messages.len()];
             };
-            let published = self.send(&channel, app, &messages).await;
+            let published = self.send(&channel, app, messages).await;
             if published.contains(&Published::NotTaken) {
                 // The queue is gone: it has to be opened anew.
                 self.open().remove(&app.id);
@@ -227,6 +246,8 @@ impl AppQueue for RabbitQueue {
     }
 
     fn broker(&self) -> Option<bool> {
-        Some(self.publishing.connection().is_some() && !self.publishing.blocked())
+        let links = [&self.publishing, &self.consuming, &self.asking];
+        let up = links.iter().all(|link| link.connection().is_some());
+        Some(up && !self.publishing.blocked())
     }
 }

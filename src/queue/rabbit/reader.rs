@@ -13,15 +13,15 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{Bodies, batch_id};
-use super::link::Link;
+use super::link::{Link, waits};
 use super::topology::DEAD_QUEUE;
 use crate::model::BatchId;
 use crate::queue::shelf::Shelf;
 use crate::queue::{Next, Subscription};
 
-/// How long to wait before consuming is tried again on a connection that stands: the queue may not be
-/// there yet.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How long to wait at most before consuming is tried again on a connection that stands: the queue may
+/// not be there yet.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Dead letters in hand at a time.
 const DEAD_LETTERS_IN_HAND: u16 = 64;
 
@@ -35,6 +35,8 @@ enum Heard {
 
 /// Consumes a queue on a channel of its own, again and again.
 async fn consume(link: Link, queue: String, in_hand: u16, mut hear: impl FnMut(Heard) + Send) {
+    let mut again = waits();
+    let mut complained = false;
     loop {
         let connection = link.connected().await;
         hear(Heard::Anew);
@@ -47,16 +49,20 @@ async fn consume(link: Link, queue: String, in_hand: u16, mut hear: impl FnMut(H
             let mut messages = channel
                 .basic_consume(queue.as_str().into(), "".into(), options, arguments)
                 .await?;
+            (again, complained) = (waits(), false);
             while let Some(message) = messages.next().await {
                 hear(Heard::Message(Box::new(message?)));
             }
             Ok::<_, lapin::Error>(())
         };
-        if let Err(error) = consuming.await {
-            tracing::debug!(queue, error = %error, "consuming ended");
+        if let Err(error) = consuming.await
+            && !complained
+        {
+            complained = true;
+            tracing::warn!(queue, error = %error, "nothing can be taken from a queue for now");
         }
         drop(connection);
-        tokio::time::sleep(AGAIN_AFTER).await;
+        tokio::time::sleep(again.next().unwrap_or(AGAIN_AFTER)).await;
     }
 }
 
@@ -158,10 +164,15 @@ impl DeadLetters {
 
     /// The next one, as soon as there is one. Safe to drop.
     pub async fn next(&self) -> DeadLetter {
-        match self.letters.lock().await.recv().await {
-            Some(letter) => letter,
-            // The task ends with `self` only.
-            None => std::future::pending().await,
+        let mut letters = self.letters.lock().await;
+        loop {
+            match letters.recv().await {
+                // What came over a connection that was lost comes again.
+                Some(letter) if letter.acker.poisoned() => {}
+                Some(letter) => return letter,
+                // The task ends with `self` only.
+                None => std::future::pending().await,
+            }
         }
     }
 }

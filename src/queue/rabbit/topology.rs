@@ -2,7 +2,7 @@
 //! changed: other arguments are another version.
 //!
 //! `homeward.alerts` (topic) -> `homeward.alerts.APP.v1` (quorum) -> `homeward.dead` -> `homeward.dead.v1`.
-//! Beside each app's queue, one message in `homeward.kept.APP.v1` shows that the broker still has what
+//! Beside each app's queue, one message in `homeward.kept.APP.v1` (by way of the exchange `homeward.kept`) shows that the broker still has what
 //! it was given: a broker whose queues were set up again from definitions has the queues but not that.
 
 use lapin::options::{
@@ -10,9 +10,10 @@ use lapin::options::{
     QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ErrorKind, ExchangeKind};
+use lapin::{BasicProperties, Channel, Confirmation, ExchangeKind};
 
-use super::link::Link;
+use super::PERSISTENT;
+use super::link::{Link, code, refused};
 use crate::model::{App, Kind};
 use crate::queue::{MOST_MESSAGES, QueueError};
 
@@ -22,11 +23,14 @@ pub(super) const ALERTS: &str = "homeward.alerts";
 const DEAD: &str = "homeward.dead";
 /// The queue of dead letters.
 pub(super) const DEAD_QUEUE: &str = "homeward.dead.v1";
+/// Where the messages come from that show that nothing was lost.
+const KEPT: &str = "homeward.kept";
 /// How often a message may come back to a queue before it is a dead letter. Brokers before 4.0 count
-/// consumers that went away as well, so there must be room for a few of those.
-const DELIVERY_LIMIT: i64 = 20;
-/// Messages are kept on disk.
-const PERSISTENT: u8 = 2;
+/// consumers that went away as well, so there must be room for many of those.
+const DELIVERY_LIMIT: i64 = 100;
+/// Dead letters wait for us for ever. Without a limit of ours brokers from 4.0 on would drop them after
+/// 20 tries.
+const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// The broker has no such queue.
 const NOT_FOUND: u16 = 404;
 /// A queue of that name has other arguments.
@@ -48,31 +52,37 @@ pub(super) fn routing_key(app: &App, kind: Kind) -> String {
 }
 
 /// Declares what all apps share.
-pub(super) async fn declare(connection: &Connection) -> Result<(), lapin::Error> {
-    let channel = connection.create_channel().await?;
+async fn declare_shared(channel: &Channel) -> Result<(), lapin::Error> {
     let durable = ExchangeDeclareOptions {
         durable: true,
         ..ExchangeDeclareOptions::default()
     };
-    for (name, kind) in [(ALERTS, ExchangeKind::Topic), (DEAD, ExchangeKind::Fanout)] {
+    let exchanges = [
+        (ALERTS, ExchangeKind::Topic),
+        (DEAD, ExchangeKind::Fanout),
+        (KEPT, ExchangeKind::Direct),
+    ];
+    for (name, kind) in exchanges {
         channel
             .exchange_declare(name.into(), kind, durable, FieldTable::default())
             .await?;
     }
+    let mut arguments = quorum();
+    limit(&mut arguments, "x-delivery-limit", DEAD_DELIVERY_LIMIT);
     let queue = QueueDeclareOptions::durable();
     channel
-        .queue_declare(DEAD_QUEUE.into(), queue, quorum())
+        .queue_declare(DEAD_QUEUE.into(), queue, arguments)
         .await?;
+    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
     channel
         .queue_bind(
             DEAD_QUEUE.into(),
             DEAD.into(),
             "".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
+            options,
+            arguments,
         )
-        .await?;
-    channel.close(200, "OK".into()).await
+        .await
 }
 
 fn quorum() -> FieldTable {
@@ -85,37 +95,55 @@ fn put(arguments: &mut FieldTable, name: &str, value: &str) {
     arguments.insert(name.into(), AMQPValue::LongString(value.into()));
 }
 
+fn limit(arguments: &mut FieldTable, name: &str, value: i64) {
+    arguments.insert(name.into(), AMQPValue::LongLongInt(value));
+}
+
 /// An app's queue never grows beyond its length: it refuses. Lanes keep it far shorter.
 fn of_app() -> FieldTable {
     let mut arguments = quorum();
     put(&mut arguments, "x-overflow", "reject-publish");
     put(&mut arguments, "x-dead-letter-exchange", DEAD);
     put(&mut arguments, "x-dead-letter-strategy", "at-least-once");
-    for (name, value) in [
-        ("x-max-length", MOST_MESSAGES),
-        ("x-delivery-limit", DELIVERY_LIMIT),
-    ] {
-        arguments.insert(name.into(), AMQPValue::LongLongInt(value));
-    }
+    limit(&mut arguments, "x-max-length", MOST_MESSAGES);
+    limit(&mut arguments, "x-delivery-limit", DELIVERY_LIMIT);
     arguments
 }
 
-/// Declares what belongs to an app.
-pub(super) async fn declare_app(
+/// Declares what an app's queue needs, and the queue.
+pub(super) async fn declare(link: &Link, channel: &Channel, app: &App) -> Result<(), QueueError> {
+    link.asked("declaring what all apps share", declare_shared(channel))
+        .await?;
+    declare_queue(link, channel, alerts_queue(&app.name), of_app()).await?;
+    bind(
+        link,
+        channel,
+        alerts_queue(&app.name),
+        ALERTS,
+        format!("{}.*", app.name),
+    )
+    .await?;
+    declare_queue(link, channel, kept_queue(app), quorum()).await?;
+    bind(link, channel, kept_queue(app), KEPT, app.name.clone()).await
+}
+
+async fn bind(
     link: &Link,
     channel: &Channel,
-    app: &App,
+    queue: String,
+    exchange: &str,
+    key: String,
 ) -> Result<(), QueueError> {
-    declare_queue(link, channel, alerts_queue(&app.name), of_app()).await?;
+    let doing = format!("binding queue {queue}");
+    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
     let binding = channel.queue_bind(
-        alerts_queue(&app.name).into(),
-        ALERTS.into(),
-        format!("{}.*", app.name).into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
+        queue.into(),
+        exchange.into(),
+        key.into(),
+        options,
+        arguments,
     );
-    link.asked("binding an app's queue", binding).await?;
-    declare_queue(link, channel, kept_queue(app), quorum()).await
+    link.asked(&doing, binding).await
 }
 
 async fn declare_queue(
@@ -130,17 +158,16 @@ async fn declare_queue(
         arguments,
     );
     let doing = format!("declaring queue {name}");
-    match link.patiently(declaring).await {
-        Some(Err(error)) if code(&error) == Some(PRECONDITION_FAILED) => Err(QueueError::Refused {
+    match link.heard(&doing, declaring).await? {
+        Ok(_) => Ok(()),
+        Err(error) if code(&error) == Some(PRECONDITION_FAILED) => Err(QueueError::Refused {
             doing,
             reason: format!(
-                "somebody declared it with other arguments ({}). Delete it (rabbitmqctl delete_queue {name}), \
-                 and Homeward makes it anew and sends again what was in it",
-                said(&error)
+                "somebody declared it with other arguments ({error}). Delete it (rabbitmqctl delete_queue \
+                 {name}), and Homeward makes it anew and sends again what was in it"
             ),
         }),
-        Some(declared) => link.asked(&doing, async { declared }).await.map(drop),
-        None => Err(QueueError::Away),
+        Err(error) => Err(refused(&doing, &error)),
     }
 }
 
@@ -153,13 +180,10 @@ pub(super) async fn waiting_in(
     let passive = QueueDeclareOptions::durable().passive();
     let doing = format!("asking for queue {queue}");
     let asking = channel.queue_declare(queue.into(), passive, FieldTable::default());
-    match link.patiently(asking).await {
-        Some(Err(error)) if code(&error) == Some(NOT_FOUND) => Ok(None),
-        Some(answer) => {
-            let queue = link.asked(&doing, async { answer }).await?;
-            Ok(Some(queue.message_count()))
-        }
-        None => Err(QueueError::Away),
+    match link.heard(&doing, asking).await? {
+        Ok(queue) => Ok(Some(queue.message_count())),
+        Err(error) if code(&error) == Some(NOT_FOUND) => Ok(None),
+        Err(error) => Err(refused(&doing, &error)),
     }
 }
 
@@ -182,34 +206,19 @@ pub(super) async fn mark_kept(link: &Link, channel: &Channel, app: &App) -> Resu
     }
     let doing = format!("marking queue {queue}");
     let publishing = async {
-        let sent = channel.basic_publish(
-            "".into(),
-            queue.into(),
-            BasicPublishOptions::default(),
-            b"Shows Homeward that this broker has kept what it was given. Leave it here.",
-            BasicProperties::default().with_delivery_mode(PERSISTENT),
-        );
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let text = b"Shows Homeward that this broker has kept what it was given. Leave it here.";
+        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+        let key = app.name.as_str().into();
+        let sent = channel.basic_publish(KEPT.into(), key, options, text, properties);
         sent.await?.await
     };
-    let confirmed = link.asked(&doing, publishing).await?;
-    if confirmed.is_ack() {
-        Ok(())
-    } else {
-        let reason = "the broker did not confirm".to_owned();
-        Err(QueueError::Refused { doing, reason })
+    if link.asked(&doing, publishing).await? == Confirmation::Ack(None) {
+        return Ok(());
     }
-}
-
-fn code(error: &lapin::Error) -> Option<u16> {
-    match error.kind() {
-        ErrorKind::ProtocolError(said) => Some(said.get_id()),
-        _ => None,
-    }
-}
-
-fn said(error: &lapin::Error) -> String {
-    match error.kind() {
-        ErrorKind::ProtocolError(said) => said.get_message().to_string(),
-        _ => error.to_string(),
-    }
+    let reason = "the broker did not confirm".to_owned();
+    Err(QueueError::Refused { doing, reason })
 }

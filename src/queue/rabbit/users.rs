@@ -1,6 +1,8 @@
 //! Apps' credentials on the broker, made through RabbitMQ's management API: a user may read its app's
 //! queue and nothing else. Several at a time per app, so that they can be rotated.
 
+use std::time::Duration;
+
 use reqwest::{Client, Method, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -14,6 +16,8 @@ use crate::model::App;
 const PREFIX: &str = "homeward-app.";
 /// Nothing at all.
 const NOTHING: &str = "^$";
+/// How long the management API may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a password.
 const PASSWORD_BYTES: usize = 24;
 /// Bytes that tell an app's users apart.
@@ -46,12 +50,14 @@ impl AppUser {
         })
     }
 
-    /// The commands that make it, for whoever can reach the broker where Homeward cannot.
+    /// The commands that make it, for whoever can reach the broker where Homeward cannot. The first asks
+    /// for the password: on its command line others could read it.
     #[must_use]
     pub fn commands(&self) -> String {
         let (name, vhost) = (&self.name, &self.vhost);
         format!(
-            "rabbitmqctl add_user '{name}' '{}'\n\
+            "# password: {}\n\
+             rabbitmqctl add_user '{name}'\n\
              rabbitmqctl set_permissions -p '{vhost}' '{name}' '{NOTHING}' '{NOTHING}' '{}'",
             self.password.expose_secret(),
             self.readable()
@@ -117,7 +123,10 @@ impl Users {
         if base.cannot_be_a_base() {
             return Err(UserError::Url("it has no host".to_owned()));
         }
-        let client = Client::new();
+        let client = Client::builder()
+            .timeout(ANSWER_WITHIN)
+            .build()
+            .map_err(UserError::Unreachable)?;
         Ok(Self { client, base })
     }
 
@@ -131,7 +140,12 @@ impl Users {
             .await?;
         let rights = json!({ "configure": NOTHING, "write": NOTHING, "read": user.readable() });
         let path = ["permissions", &user.vhost, &user.name];
-        self.ask(Method::PUT, &path, Some(&rights)).await.map(drop)
+        let granted = self.ask(Method::PUT, &path, Some(&rights)).await;
+        if granted.is_err() {
+            // Nobody would know its password.
+            let _ = self.ask(Method::DELETE, &["users", &user.name], None).await;
+        }
+        granted.map(drop)
     }
 
     /// The names of all apps' users.
