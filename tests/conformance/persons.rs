@@ -122,7 +122,7 @@ async fn whoever_moves_while_a_wave_goes_out_is_told_at_most_once(house: House) 
     let inbox = Inbox::open(&app).await;
     let mut filing = filing(now, LAT, LON);
     // Vague enough that all those cells are in the first wave.
-    filing["lkp"]["accuracy_m"] = 900.into();
+    filing["lkp"]["accuracy_m"] = 2_000.into();
     for round in 0..3 {
         let case = agency.file(&filing).await;
         let walking = async {
