@@ -155,9 +155,10 @@ class Consumer:
         # Here an app tells its people, if it has not seen this batch before; it must have done so, or
         # written down that it has to, before it acknowledges the batch.
         self.take(batch)
-        channel.basic_ack(method.delivery_tag)
+        # Before the acknowledgement, which may arrive although it fails here.
         if self.receipts:
             self.receipts.taken(batch.batch_id)
+        channel.basic_ack(method.delivery_tag)
 
     def decode(self, properties, body):
         """Both forms that an app may have asked for."""

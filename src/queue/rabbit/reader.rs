@@ -13,8 +13,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{Bodies, batch_id};
-use super::link::{Link, waits};
-use super::topology::DEAD_QUEUE;
+use super::link::{Link, code, waits};
+use super::topology::{DEAD_QUEUE, NOT_FOUND};
 use crate::model::BatchId;
 use crate::queue::shelf::Shelf;
 use crate::queue::{Next, Subscription};
@@ -59,7 +59,12 @@ async fn consume(link: Link, queue: String, in_hand: u16, mut hear: impl FnMut(H
             && !complained
         {
             complained = true;
-            tracing::warn!(queue, error = %error, "nothing can be taken from a queue for now");
+            // Queues are made by the lanes that send to them.
+            if code(&error) == Some(NOT_FOUND) {
+                tracing::info!(queue, "a queue to read from is not there yet");
+            } else {
+                tracing::warn!(queue, error = %error, "nothing can be taken from a queue for now");
+            }
         }
         drop(connection);
         tokio::time::sleep(again.next().unwrap_or(AGAIN_AFTER)).await;

@@ -32,7 +32,7 @@ const DELIVERY_LIMIT: i64 = 100;
 /// 20 tries.
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// The broker has no such queue.
-const NOT_FOUND: u16 = 404;
+pub(super) const NOT_FOUND: u16 = 404;
 /// A queue of that name has other arguments.
 const PRECONDITION_FAILED: u16 = 406;
 
