@@ -1,5 +1,5 @@
 //! Lanes: one sender per app. A lane is owned by lease with a fencing number; its owner stops at two
-//! thirds of the lease by its own clock, and a successor starts with an empty bucket (`sender`), so
+//! thirds of the lease by its own clock, and a successor starts with an empty bucket (`pick`), so
 //! the app's rate holds through a change.
 
 use std::collections::HashSet;

@@ -108,10 +108,12 @@ impl Picker {
     }
 
     /// Sees to it that the limiter is for the app's rate as it is now, and that every batch fits into it:
-    /// batches may have been made when more people were put into one.
+    /// batches may have been made when more people were put into one. It never shrinks back, since each
+    /// new one begins empty.
     fn fit_limiter(&mut self, rate_per_s: i64, batch_people: u32, next: &[Candidate]) {
         let largest = next.iter().map(|one| one.people).max().unwrap_or(0);
-        let largest = u32::try_from(largest).unwrap_or(u32::MAX).max(batch_people);
+        let largest = u32::try_from(largest).unwrap_or(u32::MAX);
+        let largest = largest.max(batch_people).max(self.made_for.1);
         if (rate_per_s, largest) != self.made_for {
             self.limiter = limiter(rate_per_s, largest);
             self.made_for = (rate_per_s, largest);
