@@ -17,8 +17,8 @@ pub use case::{
 };
 pub use cell::{Cell, CellRange, InvalidCell, SUBSCRIBER_RESOLUTION};
 pub use dispatch::{
-    AlertRecord, Batch, BatchState, Candidate, CapBudget, Kind, Reason, ReceiptKind,
-    SubscriberFlags, WaveState,
+    AlertRecord, Batch, BatchState, Candidate, CapBudget, Contents, Edition, Kind, Reason,
+    ReceiptKind, SubscriberFlags, WaveState,
 };
 pub use holder::{Agency, App, BatchFormat, Caller, Holder, Operator, Scope};
 pub use ids::{
