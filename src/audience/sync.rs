@@ -2,13 +2,12 @@
 //! of one subscriber, the last write by time wins.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
 
-use h3o::Resolution;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
+use super::persons;
+use crate::model::{AppId, CaseKind, Cell, SubscriberFlags};
 use crate::store::subscribers::{self, Known, SubscriberRow};
 use crate::store::{Cause, Store, StoreError};
 
@@ -23,21 +22,20 @@ const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=64;
 const PERSON_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// How far an app's clock may be ahead: a time further off would win over all later writes.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// Newcomers get numbers by region of about 250 km²: neighbours' numbers lie close together, and a
-/// block of 65,536 serves a small town or a city quarter.
-const NUMBER_REGION: Resolution = Resolution::Five;
+/// Keys of one person: by the secret in use and, while it is changed, by the other.
+const PERSON_KEYS: usize = 2;
 /// How often a chunk is tried again when another transaction was in its way.
 const TRIES: u32 = 5;
 
 /// One line of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    token: Vec<u8>,
+    pub(super) token: Vec<u8>,
     at: Timestamp,
-    cell: Option<Cell>,
+    pub(super) cell: Option<Cell>,
     flags: i32,
     muted_until_ms: i64,
-    person_key: Option<Vec<u8>>,
+    pub(super) person_keys: Vec<Vec<u8>>,
 }
 
 impl Entry {
@@ -70,11 +68,14 @@ struct Line {
     #[serde(default)]
     opt_out: bool,
     #[serde(default)]
+    opt_out_of: Vec<CaseKind>,
+    #[serde(default)]
     drills: bool,
     #[serde(default)]
     volunteer: bool,
     muted_until: Option<Timestamp>,
-    person_key: Option<String>,
+    #[serde(default)]
+    person_keys: Vec<String>,
 }
 
 /// Reads one line.
@@ -96,15 +97,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
     if line.at > now + CLOCK_SKEW {
         return Err("at: the time lies more than 5 minutes in the future".into());
     }
-    let person_key = line
-        .person_key
-        .map(|text| {
-            hex::decode(text)
-                .ok()
-                .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
-                .ok_or("person_key: 16 to 64 bytes in hexadecimal are accepted (a keyed hash)")
-        })
-        .transpose()?;
+    let person_keys = read_keys(&line.person_keys)?;
     if line.delete {
         return Ok(Entry {
             token,
@@ -112,7 +105,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
             cell: None,
             flags: SubscriberFlags::DELETED,
             muted_until_ms: 0,
-            person_key: None,
+            person_keys: Vec::new(),
         });
     }
     let cell = line
@@ -125,20 +118,38 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
         (line.opt_out, SubscriberFlags::OPTED_OUT),
         (line.drills, SubscriberFlags::DRILLS),
         (line.volunteer, SubscriberFlags::VOLUNTEER),
-        (person_key.is_some(), SubscriberFlags::SHARED),
+        (!person_keys.is_empty(), SubscriberFlags::SHARED),
     ];
+    let kinds = line
+        .opt_out_of
+        .iter()
+        .copied()
+        .map(SubscriberFlags::opted_out_of);
+    let set = flags.iter().filter(|(set, _)| *set).map(|(_, bit)| *bit);
     Ok(Entry {
         token,
         at: line.at,
         cell: Some(cell),
-        flags: flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, bit)| bit)
-            .sum(),
+        flags: set.chain(kinds).fold(0, |flags, bit| flags | bit),
         muted_until_ms: line.muted_until.map_or(0, Timestamp::as_millisecond),
-        person_key,
+        person_keys,
     })
+}
+
+fn read_keys(keys: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    if keys.len() > PERSON_KEYS {
+        return Err(format!(
+            "person_keys: at most 2 are accepted (by the secret in use and by the one to come), not {}",
+            keys.len()
+        ));
+    }
+    let key = |text: &String| {
+        hex::decode(text)
+            .ok()
+            .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
+            .ok_or("person_keys: keyed hashes of 16 to 64 bytes in hexadecimal are accepted")
+    };
+    Ok(keys.iter().map(key).collect::<Result<_, _>>()?)
 }
 
 /// What is wrong with a line that is no [`Line`], with the field it is about. Read a second time for
@@ -191,7 +202,10 @@ fn newest_by_token(mut entries: Vec<Entry>) -> Vec<Entry> {
 
 async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64, StoreError> {
     let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
-    let known = subscribers::known(&mut store.read().await?, app, &tokens).await?;
+    let mut session = store.read().await?;
+    let now = session.now().await?;
+    let known = subscribers::known(&mut session, app, &tokens).await?;
+    drop(session);
     let mut fresh: Vec<(&Entry, Option<Known>)> = entries
         .iter()
         .zip(known)
@@ -203,10 +217,10 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
     // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
     // newcomers go to where their neighbours go.
     fresh.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
-    let persons = person_numbers(store, &fresh).await?;
+    let numbers = persons::numbers(store, &fresh, now).await?;
     let rows: Vec<SubscriberRow> = fresh
         .iter()
-        .zip(persons)
+        .zip(numbers)
         .map(|((entry, _), person)| SubscriberRow {
             token: entry.token.clone(),
             cell: entry.cell,
@@ -218,79 +232,9 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
         .collect();
     let mut tx = store.begin().await?;
     let changed = subscribers::write(&mut tx, app, &rows).await?;
+    persons::follow_keys(&mut tx, app, &fresh, &rows).await?;
     tx.commit().await?;
     Ok(changed)
-}
-
-/// The person number of each entry: by person key, else the one its token has, else a new one.
-async fn person_numbers(
-    store: &Store,
-    entries: &[(&Entry, Option<Known>)],
-) -> Result<Vec<PersonNumber>, StoreError> {
-    let keys: Vec<Vec<u8>> = entries
-        .iter()
-        .filter_map(|(entry, _)| entry.person_key.clone())
-        .collect();
-    let by_key = if keys.is_empty() {
-        HashMap::new()
-    } else {
-        subscribers::known_keys(&mut store.read().await?, &keys).await?
-    };
-    let mut numbers = vec![PersonNumber(0); entries.len()];
-    let mut newcomers: BTreeMap<Cell, Vec<usize>> = BTreeMap::new();
-    let mut offered: BTreeMap<&Vec<u8>, usize> = BTreeMap::new();
-    for (place, (entry, known)) in entries.iter().enumerate() {
-        let of_key = entry
-            .person_key
-            .as_ref()
-            .and_then(|key| by_key.get(key))
-            .copied();
-        let of_token = known
-            .map(|known| known.person)
-            .filter(|number| number.0 != 0);
-        match (of_key.or(of_token), entry.cell) {
-            (Some(number), _) => numbers[place] = number,
-            (None, Some(cell)) => newcomers.entry(region(cell)).or_default().push(place),
-            (None, None) => {}
-        }
-        if let (Some(key), None) = (&entry.person_key, of_key) {
-            offered.entry(key).or_insert(place);
-        }
-    }
-    if newcomers.is_empty() && offered.is_empty() {
-        return Ok(numbers);
-    }
-    // A transaction of its own: numbers that stay unused do no harm, and no lock is held long.
-    let mut tx = store.begin().await?;
-    let count = |places: &Vec<usize>| i64::try_from(places.len()).unwrap_or(i64::MAX);
-    let wanted = newcomers
-        .iter()
-        .map(|(region, places)| (*region, count(places)))
-        .collect();
-    let first = subscribers::give_out_numbers(&mut tx, &wanted).await?;
-    for (region, places) in &newcomers {
-        for (place, number) in places.iter().zip(first[region].0..) {
-            numbers[*place] = PersonNumber(number);
-        }
-    }
-    if !offered.is_empty() {
-        let (keys, offers): (Vec<_>, Vec<_>) = offered
-            .iter()
-            .map(|(key, place)| ((*key).clone(), numbers[*place]))
-            .unzip();
-        let settled = subscribers::numbers_by_key(&mut tx, &keys, &offers).await?;
-        for (place, (entry, _)) in entries.iter().enumerate() {
-            if let Some(number) = entry.person_key.as_ref().and_then(|key| settled.get(key)) {
-                numbers[place] = *number;
-            }
-        }
-    }
-    tx.commit().await?;
-    Ok(numbers)
-}
-
-fn region(cell: Cell) -> Cell {
-    cell.index().parent(NUMBER_REGION).map_or(cell, Cell::from)
 }
 
 #[cfg(test)]
@@ -308,7 +252,7 @@ mod tests {
     #[test]
     fn a_full_line_is_read() {
         let line = r#"{"token":"a","cell":"891976bb667ffff","at":"2026-06-01T11:00:00Z","drills":true,
-            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_key":"000102030405060708090a0b0c0d0e0f"}"#;
+            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_keys":["000102030405060708090a0b0c0d0e0f"]}"#;
         let entry = parse(line.as_bytes(), now()).unwrap();
         assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::VOLUNTEER));
         assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::SHARED));
@@ -347,8 +291,18 @@ mod tests {
                 "in the future",
             ),
             (
-                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_key":"zz",{base}}}"#),
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_keys":["zz"],{base}}}"#),
                 "hexadecimal",
+            ),
+            (
+                format!(
+                    r#"{{"token":"a","cell":"891976bb667ffff","person_keys":["","",""],{base}}}"#
+                ),
+                "at most 2",
+            ),
+            (
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","opt_out_of":["x"],{base}}}"#),
+                "accepted are: child, dementia",
             ),
             (
                 format!(r#"{{"token":"a","cell":"891976bb667ffff","cel":"",{base}}}"#),
