@@ -149,11 +149,11 @@ mod tests {
         }
     }
 
-    fn candidate() -> Candidate {
+    fn candidate() -> Candidate<'static> {
         let now: Timestamp = NOON.parse().unwrap();
         Candidate {
             app: AppId(1),
-            token: b"t".to_vec(),
+            token: b"t",
             person: PersonNumber(65_536),
             flags: SubscriberFlags(0),
             seen_hour: i32::try_from(now.as_second() / 3600).unwrap(),

@@ -12,8 +12,9 @@ use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
 use crate::store::subscribers::{self, Known, SubscriberRow};
 use crate::store::{Cause, Store, StoreError};
 
-/// Lines written in one transaction: as fast as more, and quick to return.
-pub const CHUNK_LINES: usize = 1_000;
+/// Lines written in one transaction. Newcomers of a chunk are written in order of their cells, so
+/// that the more of them there are, the closer together neighbours lie in the table.
+pub const CHUNK_LINES: usize = 10_000;
 /// Bytes of one line: far more than a full one needs.
 pub const LINE_BYTES: usize = 2_048;
 /// Bytes of an app's token.
@@ -49,11 +50,7 @@ impl Entry {
             self.flags,
             self.muted_until_ms,
         );
-        match known
-            .seen_at
-            .as_millisecond()
-            .cmp(&self.at.as_millisecond())
-        {
+        match known.seen_at_ms.cmp(&self.at.as_millisecond()) {
             Ordering::Less => true,
             Ordering::Equal => says != (known.cell, known.flags.0, known.muted_until_ms),
             Ordering::Greater => false,
@@ -184,32 +181,33 @@ pub async fn apply(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<u64
 }
 
 /// Each token once, in order, as its newest entry says; of two of the same time the later line.
-fn newest_by_token(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut newest: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
-    for entry in entries {
-        match newest.get(&entry.token) {
-            Some(other) if other.at > entry.at => {}
-            _ => drop(newest.insert(entry.token.clone(), entry)),
-        }
-    }
-    newest.into_values().collect()
+fn newest_by_token(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|a, b| (&a.token, a.at).cmp(&(&b.token, b.at)));
+    entries.reverse();
+    entries.dedup_by(|older, newest| older.token == newest.token);
+    entries.reverse();
+    entries
 }
 
 async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64, StoreError> {
     let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
     let known = subscribers::known(&mut store.read().await?, app, &tokens).await?;
-    let fresh: Vec<&Entry> = entries
+    let mut fresh: Vec<(&Entry, Option<Known>)> = entries
         .iter()
-        .filter(|entry| entry.changes(known.get(&entry.token)))
+        .zip(known)
+        .filter(|(entry, known)| entry.changes(known.as_ref()))
         .collect();
     if fresh.is_empty() {
         return Ok(0);
     }
-    let persons = person_numbers(store, &fresh, &known).await?;
+    // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
+    // newcomers go to where their neighbours go.
+    fresh.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
+    let persons = person_numbers(store, &fresh).await?;
     let rows: Vec<SubscriberRow> = fresh
         .iter()
         .zip(persons)
-        .map(|(entry, person)| SubscriberRow {
+        .map(|((entry, _), person)| SubscriberRow {
             token: entry.token.clone(),
             cell: entry.cell,
             person,
@@ -227,75 +225,62 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
 /// The person number of each entry: by person key, else the one its token has, else a new one.
 async fn person_numbers(
     store: &Store,
-    entries: &[&Entry],
-    known: &HashMap<Vec<u8>, Known>,
+    entries: &[(&Entry, Option<Known>)],
 ) -> Result<Vec<PersonNumber>, StoreError> {
     let keys: Vec<Vec<u8>> = entries
         .iter()
-        .filter_map(|entry| entry.person_key.clone())
+        .filter_map(|(entry, _)| entry.person_key.clone())
         .collect();
     let by_key = if keys.is_empty() {
         HashMap::new()
     } else {
         subscribers::known_keys(&mut store.read().await?, &keys).await?
     };
-    let number_of = |entry: &Entry| {
+    let mut numbers = vec![PersonNumber(0); entries.len()];
+    let mut newcomers: BTreeMap<Cell, Vec<usize>> = BTreeMap::new();
+    let mut offered: BTreeMap<&Vec<u8>, usize> = BTreeMap::new();
+    for (place, (entry, known)) in entries.iter().enumerate() {
         let of_key = entry
             .person_key
             .as_ref()
             .and_then(|key| by_key.get(key))
             .copied();
-        of_key.or_else(|| {
-            known
-                .get(&entry.token)
-                .map(|known| known.person)
-                .filter(|number| number.0 != 0)
-        })
-    };
-    let mut newcomers: BTreeMap<Cell, Vec<usize>> = BTreeMap::new();
-    let mut numbers = vec![PersonNumber(0); entries.len()];
-    for (place, entry) in entries.iter().enumerate() {
-        match (number_of(entry), entry.cell) {
+        let of_token = known
+            .map(|known| known.person)
+            .filter(|number| number.0 != 0);
+        match (of_key.or(of_token), entry.cell) {
             (Some(number), _) => numbers[place] = number,
             (None, Some(cell)) => newcomers.entry(region(cell)).or_default().push(place),
             (None, None) => {}
         }
+        if let (Some(key), None) = (&entry.person_key, of_key) {
+            offered.entry(key).or_insert(place);
+        }
     }
-    let unknown_key = |entry: &Entry| {
-        entry
-            .person_key
-            .as_ref()
-            .is_some_and(|key| !by_key.contains_key(key))
-    };
-    let offers: Vec<usize> = (0..entries.len())
-        .filter(|place| unknown_key(entries[*place]))
-        .collect();
-    if newcomers.is_empty() && offers.is_empty() {
+    if newcomers.is_empty() && offered.is_empty() {
         return Ok(numbers);
     }
     // A transaction of its own: numbers that stay unused do no harm, and no lock is held long.
     let mut tx = store.begin().await?;
+    let count = |places: &Vec<usize>| i64::try_from(places.len()).unwrap_or(i64::MAX);
+    let wanted = newcomers
+        .iter()
+        .map(|(region, places)| (*region, count(places)))
+        .collect();
+    let first = subscribers::give_out_numbers(&mut tx, &wanted).await?;
     for (region, places) in &newcomers {
-        for places in places.chunks(usize::from(u16::MAX)) {
-            let count = u16::try_from(places.len()).unwrap_or(u16::MAX);
-            let given = subscribers::give_out_numbers(&mut tx, *region, count).await?;
-            for (place, number) in places.iter().zip(given) {
-                numbers[*place] = number;
-            }
+        for (place, number) in places.iter().zip(first[region].0..) {
+            numbers[*place] = PersonNumber(number);
         }
     }
-    if !offers.is_empty() {
-        let mut offered: BTreeMap<Vec<u8>, PersonNumber> = BTreeMap::new();
-        for place in &offers {
-            if let Some(key) = &entries[*place].person_key {
-                offered.entry(key.clone()).or_insert(numbers[*place]);
-            }
-        }
-        let (keys, offered): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
-        let settled = subscribers::numbers_by_key(&mut tx, &keys, &offered).await?;
-        for place in offers {
-            let key = entries[place].person_key.as_ref();
-            if let Some(number) = key.and_then(|key| settled.get(key)) {
+    if !offered.is_empty() {
+        let (keys, offers): (Vec<_>, Vec<_>) = offered
+            .iter()
+            .map(|(key, place)| ((*key).clone(), numbers[*place]))
+            .unzip();
+        let settled = subscribers::numbers_by_key(&mut tx, &keys, &offers).await?;
+        for (place, (entry, _)) in entries.iter().enumerate() {
+            if let Some(number) = entry.person_key.as_ref().and_then(|key| settled.get(key)) {
                 numbers[place] = *number;
             }
         }

@@ -12,7 +12,7 @@ use crate::audience::eligibility::{Moment, WEEK, zone_or_utc};
 use crate::model::{
     App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
-use crate::store::batches::NewBatches;
+use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::rounds::{self, Shard};
 use crate::store::{
     Cause, Session, StoreError, Tx, alerts, batches, cases, holders, subscribers, told,
@@ -98,7 +98,8 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     };
 
-    let candidates = subscribers::candidates(&mut tx, &shard.ranges).await?;
+    let found = subscribers::candidates(&mut tx, &shard.ranges).await?;
+    let candidates = found.iter().collect();
     let candidates = one_per_person(where_last_seen(&mut tx, candidates).await?);
     let blocks = blocks(&candidates);
     told::lock_blocks(&mut tx, &blocks).await?;
@@ -119,7 +120,7 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         moment: &moment,
         room,
     };
-    let decision = decide(candidates, &known);
+    let decision = decide(&candidates, &known);
 
     told::put(
         &mut tx,
@@ -143,14 +144,11 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         round: shard.round,
         wave: shard.wave,
         urgency: shard.urgency,
+        probability: shard.probability,
         expires_at,
-        batches: &into_batches(
-            decision,
-            dispatch.config.dispatch.batch_people,
-            shard.probability,
-        ),
+        batches: into_batches(&decision, dispatch.config.dispatch.batch_people),
     };
-    batches::add(&mut tx, &new, now).await?;
+    batches::add(&mut tx, new, now).await?;
     if !rounds::finish_shard(&mut tx, shard, now).await? {
         return Ok(None);
     }
@@ -159,11 +157,11 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
 }
 
 /// Leaves out people whom another app saw somewhere else, or here but later.
-async fn where_last_seen(
+async fn where_last_seen<'a>(
     session: &mut Session,
-    mut candidates: Vec<Candidate>,
-) -> Result<Vec<Candidate>, StoreError> {
-    let shared = |one: &Candidate| one.flags.has(SubscriberFlags::SHARED);
+    mut candidates: Vec<Candidate<'a>>,
+) -> Result<Vec<Candidate<'a>>, StoreError> {
+    let shared = |one: &Candidate<'_>| one.flags.has(SubscriberFlags::SHARED);
     let persons: Vec<_> = candidates
         .iter()
         .filter(|one| shared(one))
@@ -220,23 +218,13 @@ async fn room(tx: &mut Tx, case: &Case, shard: &Shard) -> Result<Option<Room>, S
     Ok(Some(room))
 }
 
-fn into_batches(
-    decision: Decision,
-    people: u32,
-    probability: f64,
-) -> Vec<(AppId, f64, i64, Vec<u8>)> {
-    let mut batches = Vec::new();
-    for (app, told) in decision.told {
-        for chunk in told.chunks(people as usize) {
-            let (persons, tokens): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
-            let count = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
-            batches.push((
-                app,
-                probability,
-                count,
-                recipients::encode(tokens, &persons),
-            ));
-        }
-    }
-    batches
+fn into_batches(decision: &Decision<'_>, people: u32) -> Vec<NewBatch> {
+    let batches = decision.told.iter().flat_map(|(app, told)| {
+        told.chunks(people as usize).map(|people| NewBatch {
+            app: *app,
+            people: i64::try_from(people.len()).unwrap_or(i64::MAX),
+            recipients: recipients::encode(people),
+        })
+    });
+    batches.collect()
 }

@@ -1,6 +1,6 @@
 //! From a due wave to an app queue: release, fan-out by shard, lanes, update and recall.
 
-mod cut;
+pub(crate) mod cut;
 mod decide;
 mod fanout;
 mod lane;

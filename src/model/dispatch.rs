@@ -146,12 +146,12 @@ pub struct AlertRecord {
 }
 
 /// Somebody in the searched cells, as the covering index knows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<'a> {
     /// The app that would tell them.
     pub app: AppId,
     /// The app's name for the device.
-    pub token: Vec<u8>,
+    pub token: &'a [u8],
     /// The number of the person.
     pub person: PersonNumber,
     /// What they allow.

@@ -1,6 +1,6 @@
 //! Subscribers, person numbers and the search by cell.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
@@ -10,16 +10,31 @@ use crate::model::{AppId, Candidate, Cell, CellRange, PersonNumber, SubscriberFl
 
 statements! {
     SELECT_KNOWN {
-        postgres: "SELECT s.token, s.person, s.seen_at, s.flags, s.cell, s.muted_until
-                   FROM subscribers s
-                   WHERE s.app_id = $1 AND s.token = ANY($2)"
-        sqlite: "SELECT s.token, s.person, s.seen_at, s.flags, s.cell, s.muted_until
+        postgres: "SELECT array_agg(t.place) AS places, array_agg(s.person) AS persons,
+                       array_agg(s.seen_at) AS seen_at, array_agg(s.flags) AS flags,
+                       array_agg(s.cell) AS cells, array_agg(s.muted_until) AS muted_until
+                   FROM unnest($2::bytea[]) WITH ORDINALITY AS t(token, place)
+                   JOIN subscribers s ON s.app_id = $1 AND s.token = t.token"
+        sqlite: "SELECT json_group_array(t.key + 1) AS places, json_group_array(s.person) AS persons,
+                     json_group_array(s.seen_at) AS seen_at, json_group_array(s.flags) AS flags,
+                     json_group_array(s.cell) AS cells,
+                     json_group_array(s.muted_until) AS muted_until
                  FROM json_each($2) t CROSS JOIN subscribers s
                  WHERE s.app_id = $1 AND s.token = unhex(t.value->>0)"
     }
+    LOCK_REGIONS {
+        postgres: "SELECT region FROM person_regions WHERE region = ANY($1) ORDER BY region FOR UPDATE"
+        sqlite: "SELECT value AS region FROM json_each($1)"
+    }
     TAKE_NUMBERS {
-        "UPDATE person_regions SET used = used + $2 WHERE region = $1 AND used + $2 <= 65536
-         RETURNING block, used"
+        postgres: "UPDATE person_regions r SET used = r.used + w.wanted
+                   FROM unnest($1::bigint[], $2::bigint[]) AS w(region, wanted)
+                   WHERE r.region = w.region AND r.used + w.wanted <= 65536
+                   RETURNING r.region, r.block, r.used"
+        sqlite: "UPDATE person_regions SET used = used + w.wanted
+                 FROM (SELECT value->>0 AS region, value->>1 AS wanted FROM json_each($1)) AS w
+                 WHERE person_regions.region = w.region AND used + w.wanted <= 65536
+                 RETURNING region, block, used"
     }
     OPEN_BLOCK {
         "INSERT INTO person_blocks (region) VALUES ($1) RETURNING block"
@@ -66,10 +81,17 @@ statements! {
                  WHERE subscribers.seen_at <= excluded.seen_at"
     }
     SELECT_CANDIDATES {
-        postgres: "SELECT s.app_id, s.token, s.person, s.flags, s.seen_hour, s.muted_until
+        postgres: "SELECT array_agg(s.app_id) AS apps, array_agg(s.person) AS persons,
+                       array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
+                       array_agg(s.muted_until) AS muted_until,
+                       array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
                    FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
                    JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 1 = 0"
-        sqlite: "SELECT s.app_id, s.token, s.person, s.flags, s.seen_hour, s.muted_until
+        sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
+                     json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
+                     json_group_array(s.muted_until) AS muted_until,
+                     json_group_array(length(s.token)) AS token_bytes,
+                     group_concat(hex(s.token), '') AS tokens
                  FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0"
     }
@@ -130,8 +152,8 @@ pub struct SubscriberRow {
 pub struct Known {
     /// The number of the person.
     pub person: PersonNumber,
-    /// When the app last wrote.
-    pub seen_at: Timestamp,
+    /// When the app last wrote, in ms since 1970.
+    pub seen_at_ms: i64,
     /// What they allow.
     pub flags: SubscriberFlags,
     /// Where the app last saw them, as a number; 0 after a deletion.
@@ -140,7 +162,7 @@ pub struct Known {
     pub muted_until_ms: i64,
 }
 
-/// What is known of these tokens of an app, deleted ones too.
+/// What is known of these tokens of an app, in their order; deleted ones are known, too.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -148,49 +170,64 @@ pub async fn known(
     session: &mut Session,
     app: AppId,
     tokens: &[Vec<u8>],
-) -> Result<HashMap<Vec<u8>, Known>, StoreError> {
-    let rows = session
+) -> Result<Vec<Option<Known>>, StoreError> {
+    let row = session
         .query(&SELECT_KNOWN)
         .bind(app)
         .bind_columns(&[Values::Bytes(tokens)])
-        .fetch_all()
+        .fetch_one()
         .await?;
-    rows.iter()
-        .map(|row| {
-            let known = Known {
-                person: row.get("person")?,
-                seen_at: row.time("seen_at")?,
-                flags: SubscriberFlags(row.get("flags")?),
-                cell: row.get("cell")?,
-                muted_until_ms: row.get("muted_until")?,
-            };
-            Ok((row.get("token")?, known))
-        })
-        .collect()
+    let (persons, seen_at) = (row.list("persons")?, row.list("seen_at")?);
+    let (flags, cells) = (row.list("flags")?, row.list("cells")?);
+    let muted_until = row.list("muted_until")?;
+    let mut known = vec![None; tokens.len()];
+    for (row, place) in row.list::<i64>("places")?.into_iter().enumerate() {
+        let place = usize::try_from(place - 1).ok();
+        if let Some(known) = place.and_then(|place| known.get_mut(place)) {
+            *known = Some(Known {
+                person: PersonNumber(persons[row]),
+                seen_at_ms: seen_at[row],
+                flags: SubscriberFlags(flags[row]),
+                cell: cells[row],
+                muted_until_ms: muted_until[row],
+            });
+        }
+    }
+    Ok(known)
 }
 
-/// Gives out `count` (at most 65,536) person numbers of a region that nobody has. Regions must be
-/// asked in ascending order within a transaction, so that two never wait for each other.
+/// Gives out person numbers that nobody has: to each region as many as it wants (at most 65,536), one
+/// after the other from the one that is given back.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn give_out_numbers(
     tx: &mut Tx,
-    region: Cell,
-    count: u16,
-) -> Result<impl Iterator<Item = PersonNumber> + use<>, StoreError> {
-    let count = i64::from(count);
-    let taken =
-        tx.query(&TAKE_NUMBERS).bind(region.to_i64()).bind(count).fetch_optional().await?;
-    let (block, used): (i64, i64) = if let Some(row) = taken {
-        (row.get("block")?, row.get("used")?)
-    } else {
-        let block: i64 =
-            tx.query(&OPEN_BLOCK).bind(region.to_i64()).fetch_one().await?.get("block")?;
-        tx.query(&USE_BLOCK).bind(region.to_i64()).bind(block).bind(count).execute().await?;
-        (block, count)
-    };
-    Ok((used - count..used).map(move |place| PersonNumber((block << 16) | place)))
+    wanted: &BTreeMap<Cell, i64>,
+) -> Result<HashMap<Cell, PersonNumber>, StoreError> {
+    let regions: Vec<i64> = wanted.keys().map(|region| region.to_i64()).collect();
+    let counts: Vec<i64> = wanted.values().copied().collect();
+    // In ascending order, so that two never wait for each other.
+    tx.query(&LOCK_REGIONS).bind(Numbers(&regions)).execute().await?;
+    let columns = [Values::Int(&regions), Values::Int(&counts)];
+    let rows = tx.query(&TAKE_NUMBERS).bind_columns(&columns).fetch_all().await?;
+    let mut taken: HashMap<i64, (i64, i64)> = HashMap::new();
+    for row in &rows {
+        taken.insert(row.get("region")?, (row.get("block")?, row.get("used")?));
+    }
+    let mut first = HashMap::new();
+    for (region, count) in wanted {
+        let number = region.to_i64();
+        let (block, used) = if let Some(taken) = taken.get(&number) {
+            *taken
+        } else {
+            let block: i64 = tx.query(&OPEN_BLOCK).bind(number).fetch_one().await?.get("block")?;
+            tx.query(&USE_BLOCK).bind(number).bind(block).bind(*count).execute().await?;
+            (block, *count)
+        };
+        first.insert(*region, PersonNumber((block << 16) | (used - count)));
+    }
+    Ok(first)
 }
 
 /// The numbers of persons by key; those not known yet get the number offered with them.
@@ -223,8 +260,7 @@ pub async fn known_keys(
     rows.iter().map(|row| Ok((row.get("key")?, row.get("number")?))).collect()
 }
 
-/// Writes rows of an app, each token once and in order of token; an older row never overwrites a
-/// newer one (of two of the same time the one that comes later counts), and a token keeps its person number unless a person key says otherwise. Says how many
+/// Writes rows of an app in this order, each token once; an older row never overwrites a newer one (of two of the same time the one that comes later counts), and a token keeps its person number unless a person key says otherwise. Says how many
 /// rows changed.
 ///
 /// # Errors
@@ -250,6 +286,40 @@ pub async fn write(tx: &mut Tx, app: AppId, rows: &[SubscriberRow]) -> Result<u6
         .await
 }
 
+/// Everybody registered in some ranges of cells, column by column: a row for each of them would cost
+/// more than all that is decided about them.
+#[derive(Default)]
+pub struct Candidates {
+    apps: Vec<i32>,
+    persons: Vec<i64>,
+    flags: Vec<i32>,
+    seen_hours: Vec<i32>,
+    muted_until_ms: Vec<i64>,
+    token_bytes: Vec<i32>,
+    tokens: Vec<u8>,
+}
+
+impl Candidates {
+    /// One after the other, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let mut rest = self.tokens.as_slice();
+        (0..self.persons.len()).map_while(move |place| {
+            let bytes = usize::try_from(self.token_bytes[place]).ok()?;
+            let (token, after) = rest.split_at_checked(bytes)?;
+            rest = after;
+            Some(Candidate {
+                app: AppId(self.apps[place]),
+                token,
+                person: PersonNumber(self.persons[place]),
+                flags: SubscriberFlags(self.flags[place]),
+                seen_hour: self.seen_hours[place],
+                muted_until_ms: self.muted_until_ms[place],
+                seen_at_ms: 0,
+            })
+        })
+    }
+}
+
 /// Everybody registered in these ranges of cells, from the covering index alone.
 ///
 /// # Errors
@@ -257,26 +327,22 @@ pub async fn write(tx: &mut Tx, app: AppId, rows: &[SubscriberRow]) -> Result<u6
 pub async fn candidates(
     session: &mut Session,
     ranges: &[CellRange],
-) -> Result<Vec<Candidate>, StoreError> {
+) -> Result<Candidates, StoreError> {
     let (lo, hi) = ends(ranges);
-    let rows = session
+    let row = session
         .query(&SELECT_CANDIDATES)
         .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
-        .fetch_all()
+        .fetch_one()
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Candidate {
-                app: row.get("app_id")?,
-                token: row.get("token")?,
-                person: row.get("person")?,
-                flags: SubscriberFlags(row.get("flags")?),
-                seen_hour: row.get("seen_hour")?,
-                muted_until_ms: row.get("muted_until")?,
-                seen_at_ms: 0,
-            })
-        })
-        .collect()
+    Ok(Candidates {
+        apps: row.list("apps")?,
+        persons: row.list("persons")?,
+        flags: row.list("flags")?,
+        seen_hours: row.list("seen_hours")?,
+        muted_until_ms: row.list("muted_until")?,
+        token_bytes: row.list("token_bytes")?,
+        tokens: row.joined_bytes("tokens")?,
+    })
 }
 
 /// How many are registered in each cell of these ranges; counting stops at `limit` in all.
