@@ -241,7 +241,10 @@ CREATE TABLE subscribers (
     flags INTEGER NOT NULL,
     muted_until BIGINT NOT NULL,
     CONSTRAINT subscribers_pk PRIMARY KEY (app_id, token)
-);
+)
+-- Room for a row to move within its page: neighbours are written close together and are to stay so, since a
+-- search looks into the table wherever rows moved since the last vacuum. See ops/bench/README.md.
+WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 -- Everything the search needs, so that it never touches the table. Bit 0 of flags: deleted.
 CREATE INDEX subscribers_by_cell ON subscribers (cell)
     INCLUDE (person, muted_until, seen_hour, app_id, flags, token) WHERE flags & 1 = 0;
@@ -251,6 +254,15 @@ CREATE INDEX subscribers_volunteers ON subscribers (cell)
 -- Bit 1 of flags: the person is known to more than one app.
 CREATE INDEX subscribers_by_shared_person ON subscribers (person) WHERE flags & 3 = 2;
 CREATE INDEX subscribers_deleted ON subscribers (seen_at) WHERE flags & 1 = 1;
+
+-- The tokens that an upload of an app's whole registry has named so far: at its end everybody else
+-- of the app is deleted. A crash may empty it, which the
+-- upload notices.
+CREATE UNLOGGED TABLE named_tokens (
+    upload UUID NOT NULL,
+    token BYTEA NOT NULL,
+    named_at BIGINT NOT NULL
+);
 
 -- From a wave to a phone.
 

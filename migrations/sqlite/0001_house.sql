@@ -252,6 +252,14 @@ CREATE INDEX subscribers_volunteers ON subscribers
 CREATE INDEX subscribers_by_shared_person ON subscribers (person) WHERE flags & 3 = 2;
 CREATE INDEX subscribers_deleted ON subscribers (seen_at) WHERE flags & 1 = 1;
 
+-- The tokens that an upload of an app's whole registry has named so far: at its end everybody else
+-- of the app is deleted.
+CREATE TABLE named_tokens (
+    upload BLOB NOT NULL,
+    token BLOB NOT NULL,
+    named_at INTEGER NOT NULL
+);
+
 -- From a wave to a phone.
 
 CREATE TABLE rounds (

@@ -18,7 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, Buf
 use super::extract::InQuery;
 use super::problem::Problem;
 use super::{House, auth};
-use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, apply, parse};
+use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, Registry, apply, parse};
 use crate::model::{AppId, Caller};
 use crate::store::Store;
 
@@ -36,6 +36,9 @@ pub(super) struct SyncQuery {
     /// All lines or none.
     #[serde(default)]
     atomic: bool,
+    /// This is everybody: who is not in it is deleted.
+    #[serde(default)]
+    full: bool,
 }
 
 /// What became of an upload.
@@ -45,6 +48,8 @@ struct Report {
     lines: u64,
     /// Rows that changed; the others were known already, or older than what is known.
     changed: u64,
+    /// Subscribers deleted because an upload of everybody did not name them.
+    deleted: u64,
     /// Lines refused.
     refused: u64,
     /// The first of them by number, from 1.
@@ -66,10 +71,12 @@ pub(super) async fn sync(
 ) -> Result<Response, Problem> {
     let app = auth::app(&caller)?;
     let mut lines = Lines::new(body.into_data_stream());
+    let now = house.dispatch.store.now().await?;
     let mut upload = Upload {
         store: house.dispatch.store.clone(),
         app,
-        began: (house.dispatch.store.now().await?, Instant::now()),
+        began: (now, Instant::now()),
+        everybody: query.full.then(|| Registry::begin(now)),
         report: Report::default(),
     };
     if query.atomic {
@@ -77,6 +84,7 @@ pub(super) async fn sync(
     } else {
         upload.good_ones(&mut lines).await?;
     }
+    upload.delete_others().await?;
     let report = upload.report;
     house
         .dispatch
@@ -87,7 +95,7 @@ pub(super) async fn sync(
         .dispatch
         .metrics
         .subscribers_changed
-        .inc_by(report.changed);
+        .inc_by(report.changed + report.deleted);
     let nothing_taken = report.refused > 0 && (query.atomic || report.refused == report.lines);
     if nothing_taken {
         return Err(Problem::Refused {
@@ -107,6 +115,8 @@ struct Upload {
     app: AppId,
     /// When it began, by the database's clock and by ours.
     began: (Timestamp, Instant),
+    /// Who is named, if it is to be everybody.
+    everybody: Option<Registry>,
     report: Report,
 }
 
@@ -116,10 +126,39 @@ impl Upload {
         let (store, app) = (self.store.clone(), self.app);
         let mut chunk = self.chunk(lines).await?;
         while !chunk.is_empty() {
+            self.name(&chunk).await?;
             let (changed, next) = tokio::join!(apply(&store, app, chunk), self.chunk(lines));
             self.report.changed += changed?;
             chunk = next?;
         }
+        Ok(())
+    }
+
+    /// Notes who is in an upload of everybody.
+    async fn name(&mut self, chunk: &[Entry]) -> Result<(), Problem> {
+        if let Some(everybody) = &mut self.everybody {
+            everybody.name(&self.store, chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes whom an upload of everybody did not name; nobody if a line of it was refused, since
+    /// that may have been about anybody.
+    async fn delete_others(&mut self) -> Result<(), Problem> {
+        let Some(everybody) = &self.everybody else {
+            return Ok(());
+        };
+        if self.report.refused > 0 {
+            return Ok(());
+        }
+        let deleted = everybody.delete_others(&self.store, self.app).await?;
+        self.report.deleted = deleted.ok_or_else(|| {
+            Problem::new(
+                StatusCode::CONFLICT,
+                "nobody was deleted: with ?full=true at least one subscriber must be named, and the database \
+                 must not have been restarted meanwhile; send it again",
+            )
+        })?;
         Ok(())
     }
 
@@ -141,9 +180,11 @@ impl Upload {
             chunk.extend(parse(&line, self.now()));
             if chunk.len() == CHUNK_LINES {
                 let full = std::mem::take(&mut chunk);
+                self.name(&full).await?;
                 self.report.changed += apply(&self.store, self.app, full).await?;
             }
         }
+        self.name(&chunk).await?;
         self.report.changed += apply(&self.store, self.app, chunk).await?;
         Ok(())
     }

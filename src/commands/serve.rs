@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use crate::Listeners;
 use crate::config::Config;
 use crate::model::Actor;
-use crate::store::{Store, lanes};
+use crate::store::{Store, lanes, settings};
 use crate::{shutdown, telemetry};
 
 /// Serve until told to stop.
@@ -32,6 +32,15 @@ pub async fn run(args: &Args, config: Config) -> anyhow::Result<()> {
         lanes::set_hold(&mut tx, true, &Actor::Homeward, now).await?;
         tx.commit().await?;
         tracing::warn!("started with all lanes held: release them when you have looked");
+    }
+    for slow in settings::slow(&mut store.read().await?).await? {
+        tracing::warn!(
+            setting = slow.name,
+            found = slow.found,
+            wanted = slow.wanted,
+            subscribers_mib = slow.size_mib,
+            "this setting of the database server makes searches or uploads slow: see ops/bench/README.md"
+        );
     }
     let listeners = Listeners::bind(&config).await?;
     tracing::info!(

@@ -60,6 +60,8 @@ files! {
     idempotency;
     /// Erasing what may no longer be kept.
     retention;
+    /// Settings of the database server that make it slow.
+    settings;
 }
 
 use std::str::FromStr;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::sql::{Numbers, Values, statements};
 use super::{Session, StoreError, Tx};
@@ -10,6 +11,9 @@ use crate::model::{
     AppId, Candidate, Cell, CellRange, PersonNumber, RoundKind, SubscriberFlags,
 };
 
+// `OFFSET 0` keeps PostgreSQL to one look into the index for each range. It believes that hardly anybody is
+// not deleted, and after many moves that the index costs much: then it would go through everybody once and
+// compare them with every range.
 statements! {
     SELECT_KNOWN {
         postgres: "SELECT array_agg(t.place) AS places, array_agg(s.person) AS persons,
@@ -54,8 +58,9 @@ statements! {
                        array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
                        array_agg(s.muted_until) AS muted_until,
                        array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
-                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
-                   JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 1 = 0"
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
+                       SELECT * FROM subscribers
+                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 1 = 0 OFFSET 0) AS s"
         sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
                      json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
                      json_group_array(s.muted_until) AS muted_until,
@@ -69,8 +74,9 @@ statements! {
                        array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
                        array_agg(s.muted_until) AS muted_until,
                        array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
-                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
-                   JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 17 = 16"
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
+                       SELECT * FROM subscribers
+                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 17 = 16 OFFSET 0) AS s"
         sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
                      json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
                      json_group_array(s.muted_until) AS muted_until,
@@ -82,7 +88,9 @@ statements! {
     COUNT_BY_CELL {
         postgres: "SELECT cell, count(*) AS people FROM (
                        SELECT s.cell FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
-                       JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 1 = 0
+                       CROSS JOIN LATERAL (
+                           SELECT cell FROM subscribers
+                           WHERE cell BETWEEN r.lo AND r.hi AND flags & 1 = 0 OFFSET 0) AS s
                        LIMIT $3) AS found
                    GROUP BY cell"
         sqlite: "SELECT cell, count(*) AS people FROM (
@@ -93,8 +101,9 @@ statements! {
     }
     VOLUNTEERS_BY_CELL {
         postgres: "SELECT s.cell, count(*) AS people
-                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
-                   JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 17 = 16
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
+                       SELECT cell FROM subscribers
+                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 17 = 16 OFFSET 0) AS s
                    GROUP BY s.cell"
         sqlite: "SELECT s.cell, count(*) AS people FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 17 = 16
@@ -117,6 +126,26 @@ statements! {
         sqlite: "UPDATE subscribers SET flags = flags | 1, seen_at = $2, cell = 0
                  WHERE app_id = $1 AND seen_at < $2
                    AND token IN (SELECT unhex(value->>0) FROM json_each($3))"
+    }
+    NAME_TOKENS {
+        postgres: "INSERT INTO named_tokens (upload, token, named_at)
+                   SELECT $1, token, $2 FROM unnest($3::bytea[]) AS new(token)"
+        sqlite: "INSERT INTO named_tokens (upload, token, named_at)
+                 SELECT $1, unhex(value->>0), $2 FROM json_each($3)"
+    }
+    COUNT_NAMED {
+        "SELECT count(*) AS named FROM named_tokens WHERE upload = $1"
+    }
+    DELETE_UNNAMED {
+        postgres: "UPDATE subscribers s SET flags = flags | 1, seen_at = $2, cell = 0
+                   WHERE app_id = $1 AND flags & 1 = 0 AND seen_at < $2
+                     AND NOT EXISTS (SELECT 1 FROM named_tokens n WHERE n.upload = $3 AND n.token = s.token)"
+        sqlite: "UPDATE subscribers SET flags = flags | 1, seen_at = $2, cell = 0
+                 WHERE app_id = $1 AND flags & 1 = 0 AND seen_at < $2
+                   AND token NOT IN (SELECT token FROM named_tokens WHERE upload = $3)"
+    }
+    FORGET_NAMED {
+        "DELETE FROM named_tokens WHERE upload = $1 OR named_at < $2"
     }
     PURGE_DELETED {
         "DELETE FROM subscribers WHERE flags & 1 = 1 AND seen_at < $1"
@@ -384,6 +413,63 @@ pub async fn delete(
         .bind_columns(&[Values::Bytes(tokens)])
         .execute()
         .await
+}
+
+/// Notes that an upload of a whole registry named these tokens.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn name(
+    tx: &mut Tx,
+    upload: Uuid,
+    tokens: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    tx.query(&NAME_TOKENS)
+        .bind(upload)
+        .bind(now.as_millisecond())
+        .bind_columns(&[Values::Bytes(tokens)])
+        .execute()
+        .await
+}
+
+/// Deletes everybody of an app whom an upload did not name and who was not written about since it began.
+/// Says how many they were; `None`, and nobody is deleted, if the upload did not name just so many.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn delete_unnamed(
+    tx: &mut Tx,
+    app: AppId,
+    upload: Uuid,
+    named: u64,
+    began: Timestamp,
+) -> Result<Option<u64>, StoreError> {
+    let found: i64 = tx.query(&COUNT_NAMED).bind(upload).fetch_one().await?.get("named")?;
+    if u64::try_from(found) != Ok(named) {
+        return Ok(None);
+    }
+    let deleted = tx
+        .query(&DELETE_UNNAMED)
+        .bind(app)
+        .bind(began.as_millisecond())
+        .bind(upload)
+        .execute()
+        .await?;
+    Ok(Some(deleted))
+}
+
+/// Forgets what an upload named, and what uploads named that broke off before a moment.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn forget_named(tx: &mut Tx, upload: Uuid, before: Timestamp) -> Result<(), StoreError> {
+    tx.query(&FORGET_NAMED)
+        .bind(upload)
+        .bind(before.as_millisecond())
+        .execute()
+        .await
+        .map(drop)
 }
 
 /// Forgets rows deleted before a moment.

@@ -20,6 +20,7 @@ conformance! {
     all_or_none,
     lines_come_in_any_form_of_a_stream,
     order_and_repeats_do_not_matter,
+    who_is_not_among_everybody_is_deleted,
     uploads_side_by_side_give_everybody_a_number,
 }
 
@@ -221,6 +222,65 @@ async fn order_and_repeats_do_not_matter(house: House) {
     let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
     settled(&operator, &case).await;
     let expected: BTreeSet<String> = ["back", "came"].map(String::from).into();
+    assert_eq!(inbox.once(&alert, Kind::Issue), expected);
+}
+
+async fn who_is_not_among_everybody_is_deleted(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let (app, other) = (
+        house.app("Nearby", 100_000).await,
+        house.app("Other", 100_000).await,
+    );
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let here = cell_at(LAT, LON);
+    let body = |people: &[Person]| -> String {
+        people
+            .iter()
+            .map(|one| format!("{}\n", one.line()))
+            .collect()
+    };
+    let people = Person::many("p", 30, here, ago(now, 5));
+    app.put(people.iter().map(Person::line)).await.ok();
+    let others = Person::many("o", 3, here, ago(now, 5));
+    other.put(others.iter().map(Person::line)).await.ok();
+    // Seen by their app after the upload of everybody began.
+    let late = Person::new("late", here, now + SignedDuration::from_mins(4));
+    app.put([late.line()]).await.ok();
+
+    // A bad line may be about anybody, and an upload of nobody is a mistake.
+    let broken = format!("{}nonsense", body(&people[..10]));
+    let report = put(&app, "?full=true", broken).await.ok();
+    assert_eq!(
+        (number(&report, "/refused"), number(&report, "/deleted")),
+        (1, 0)
+    );
+    put(&app, "?full=true", "").await.refused(409);
+    assert_eq!(registered(&app).await, 31);
+
+    for (query, kept, deleted) in [("?full=true", 20, 10), ("?full=true&atomic=true", 12, 8)] {
+        for again in [false, true] {
+            let report = put(&app, query, body(&people[..kept])).await.ok();
+            let expected = if again { 0 } else { deleted };
+            assert_eq!(number(&report, "/deleted"), expected, "{query}");
+            assert_eq!(number(&report, "/changed"), 0, "{query}");
+        }
+        assert_eq!(registered(&app).await, kept as i64 + 1);
+    }
+    assert_eq!(registered(&other).await, 3);
+    let left = "SELECT count(*) FROM named_tokens";
+    assert_eq!(
+        house.database().number(left).await,
+        10,
+        "of the upload with the bad line"
+    );
+
+    let inbox = Inbox::open(&app).await;
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    settled(&operator, &case).await;
+    let mut expected: BTreeSet<String> = people[..12].iter().map(|one| one.token.clone()).collect();
+    expected.insert("late".to_owned());
     assert_eq!(inbox.once(&alert, Kind::Issue), expected);
 }
 

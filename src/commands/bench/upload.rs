@@ -80,8 +80,10 @@ pub async fn bare(
 
 /// The bare upsert's table: columns, keys, indexes and settings of `subscribers`.
 pub async fn bare_table(peer: &mut PgConnection) -> anyhow::Result<()> {
-    peer.execute("CREATE TABLE bench_upsert (LIKE subscribers INCLUDING ALL)")
-        .await?;
+    peer.execute(
+        "CREATE TABLE bench_upsert (LIKE subscribers INCLUDING ALL) WITH (fillfactor = 90)",
+    )
+    .await?;
     Ok(())
 }
 
