@@ -5,6 +5,7 @@ mod admin;
 mod apps;
 mod auth;
 mod cases;
+mod dry_run;
 mod extract;
 mod health;
 mod operators;
@@ -72,6 +73,7 @@ pub fn router(house: House) -> Router {
             post(cases::approve_wave),
         )
         .route("/v1/cases/{id}/waves/{n}/hold", post(cases::hold_wave))
+        .route("/v1/cases/{id}/replan", post(dry_run::replan))
         .route("/v1/cases/{id}/plan", get(views::plan))
         .route("/v1/cases/{id}/dispatch", get(views::dispatch))
         .route("/v1/cases/{id}/timeline", get(views::timeline))

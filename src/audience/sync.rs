@@ -2,14 +2,12 @@
 //! of one subscriber, the last write by time wins.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
 
-use h3o::Resolution;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use uuid::Uuid;
 
-use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
+use super::persons;
+use crate::model::{AppId, CaseKind, Cell, SubscriberFlags};
 use crate::store::subscribers::{self, Known, SubscriberRow};
 use crate::store::{Cause, Store, StoreError};
 
@@ -24,26 +22,28 @@ const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=64;
 const PERSON_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// How far an app's clock may be ahead: a time further off would win over all later writes.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// Newcomers get numbers by region of about 250 km²: neighbours' numbers lie close together, and a
-/// block of 65,536 serves a small town or a city quarter.
-const NUMBER_REGION: Resolution = Resolution::Five;
-/// What an upload named that broke off is kept so long: no upload goes on longer.
-const UPLOAD_LIFE: SignedDuration = SignedDuration::from_hours(48);
+/// Keys of one person: by the secret in use and, while it is changed, by the other.
+const PERSON_KEYS: usize = 2;
 /// How often a chunk is tried again when another transaction was in its way.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// One line of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    token: Vec<u8>,
+    pub(super) token: Vec<u8>,
     at: Timestamp,
-    cell: Option<Cell>,
+    pub(super) cell: Option<Cell>,
     flags: i32,
     muted_until_ms: i64,
-    person_key: Option<Vec<u8>>,
+    pub(super) person_keys: Vec<Vec<u8>>,
 }
 
 impl Entry {
+    /// The token, unless this deletes it.
+    pub(super) fn named(&self) -> Option<&[u8]> {
+        self.cell.map(|_| self.token.as_slice())
+    }
+
     /// Whether this says anything new. An app may write twice within one tick of its clock; then what
     /// comes later counts, so that no opt-out is lost.
     fn changes(&self, known: Option<&Known>) -> bool {
@@ -73,11 +73,14 @@ struct Line {
     #[serde(default)]
     opt_out: bool,
     #[serde(default)]
+    opt_out_of: Vec<CaseKind>,
+    #[serde(default)]
     drills: bool,
     #[serde(default)]
     volunteer: bool,
     muted_until: Option<Timestamp>,
-    person_key: Option<String>,
+    #[serde(default)]
+    person_keys: Vec<String>,
 }
 
 /// Reads one line.
@@ -99,15 +102,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
     if line.at > now + CLOCK_SKEW {
         return Err("at: the time lies more than 5 minutes in the future".into());
     }
-    let person_key = line
-        .person_key
-        .map(|text| {
-            hex::decode(text)
-                .ok()
-                .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
-                .ok_or("person_key: 16 to 64 bytes in hexadecimal are accepted (a keyed hash)")
-        })
-        .transpose()?;
+    let person_keys = read_keys(&line.person_keys)?;
     if line.delete {
         return Ok(Entry {
             token,
@@ -115,7 +110,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
             cell: None,
             flags: SubscriberFlags::DELETED,
             muted_until_ms: 0,
-            person_key: None,
+            person_keys: Vec::new(),
         });
     }
     let cell = line
@@ -128,20 +123,38 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
         (line.opt_out, SubscriberFlags::OPTED_OUT),
         (line.drills, SubscriberFlags::DRILLS),
         (line.volunteer, SubscriberFlags::VOLUNTEER),
-        (person_key.is_some(), SubscriberFlags::SHARED),
+        (!person_keys.is_empty(), SubscriberFlags::SHARED),
     ];
+    let kinds = line
+        .opt_out_of
+        .iter()
+        .copied()
+        .map(SubscriberFlags::opted_out_of);
+    let set = flags.iter().filter(|(set, _)| *set).map(|(_, bit)| *bit);
     Ok(Entry {
         token,
         at: line.at,
         cell: Some(cell),
-        flags: flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, bit)| bit)
-            .sum(),
+        flags: set.chain(kinds).fold(0, |flags, bit| flags | bit),
         muted_until_ms: line.muted_until.map_or(0, Timestamp::as_millisecond),
-        person_key,
+        person_keys,
     })
+}
+
+fn read_keys(keys: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    if keys.len() > PERSON_KEYS {
+        return Err(format!(
+            "person_keys: at most 2 are accepted (by the secret in use and by the one to come), not {}",
+            keys.len()
+        ));
+    }
+    let key = |text: &String| {
+        hex::decode(text)
+            .ok()
+            .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
+            .ok_or("person_keys: keyed hashes of 16 to 64 bytes in hexadecimal are accepted")
+    };
+    Ok(keys.iter().map(key).collect::<Result<_, _>>()?)
 }
 
 /// What is wrong with a line that is no [`Line`], with the field it is about. Read a second time for
@@ -183,73 +196,6 @@ pub async fn apply(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<u64
     }
 }
 
-/// An upload of an app's whole registry: who is not in it is no subscriber any more.
-#[derive(Debug)]
-pub struct Registry {
-    upload: Uuid,
-    began: Timestamp,
-    named: u64,
-}
-
-impl Registry {
-    /// Begins one, by the database's clock.
-    #[must_use]
-    pub fn begin(now: Timestamp) -> Self {
-        Self {
-            upload: Uuid::now_v7(),
-            began: now,
-            named: 0,
-        }
-    }
-
-    /// Notes whom these entries name.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database does not answer.
-    pub async fn name(&mut self, store: &Store, entries: &[Entry]) -> Result<(), StoreError> {
-        let there = entries.iter().filter(|entry| entry.cell.is_some());
-        let tokens: Vec<Vec<u8>> = there.map(|entry| entry.token.clone()).collect();
-        let mut tx = store.begin().await?;
-        let now = tx.now().await?;
-        let named = subscribers::name(&mut tx, self.upload, &tokens, now).await?;
-        tx.commit().await?;
-        self.named += named;
-        Ok(())
-    }
-
-    /// Deletes all others of the app, in one transaction; says how many. Whoever was written about since the
-    /// upload began stays. `None`, and nobody is deleted, if nobody was named, or the database lost count.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database does not answer; nobody is deleted then.
-    pub async fn delete_others(
-        &self,
-        store: &Store,
-        app: AppId,
-    ) -> Result<Option<u64>, StoreError> {
-        if self.named == 0 {
-            return Ok(None);
-        }
-        let mut tries = 1;
-        loop {
-            match self.try_delete(store, app).await {
-                Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
-                result => return result,
-            }
-        }
-    }
-
-    async fn try_delete(&self, store: &Store, app: AppId) -> Result<Option<u64>, StoreError> {
-        let mut tx = store.begin().await?;
-        let (upload, named) = (self.upload, self.named);
-        let deleted = subscribers::delete_unnamed(&mut tx, app, upload, named, self.began).await?;
-        let before = tx.now().await? - UPLOAD_LIFE;
-        subscribers::forget_named(&mut tx, upload, before).await?;
-        tx.commit().await?;
-        Ok(deleted)
-    }
-}
-
 /// Each token once, in order, as its newest entry says; of two of the same time the later line.
 fn newest_by_token(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_by(|a, b| (&a.token, a.at).cmp(&(&b.token, b.at)));
@@ -261,7 +207,10 @@ fn newest_by_token(mut entries: Vec<Entry>) -> Vec<Entry> {
 
 async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64, StoreError> {
     let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
-    let known = subscribers::known(&mut store.read().await?, app, &tokens).await?;
+    let mut session = store.read().await?;
+    let now = session.now().await?;
+    let known = subscribers::known(&mut session, app, &tokens).await?;
+    drop(session);
     let mut fresh: Vec<(&Entry, Option<Known>)> = entries
         .iter()
         .zip(known)
@@ -273,10 +222,10 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
     // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
     // newcomers go to where their neighbours go.
     fresh.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
-    let persons = person_numbers(store, &fresh).await?;
+    let numbers = persons::numbers(store, &fresh, now).await?;
     let rows: Vec<SubscriberRow> = fresh
         .iter()
-        .zip(persons)
+        .zip(numbers)
         .map(|((entry, _), person)| SubscriberRow {
             token: entry.token.clone(),
             cell: entry.cell,
@@ -288,79 +237,9 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
         .collect();
     let mut tx = store.begin().await?;
     let changed = subscribers::write(&mut tx, app, &rows).await?;
+    persons::follow_keys(&mut tx, app, &fresh, &rows).await?;
     tx.commit().await?;
     Ok(changed)
-}
-
-/// The person number of each entry: by person key, else the one its token has, else a new one.
-async fn person_numbers(
-    store: &Store,
-    entries: &[(&Entry, Option<Known>)],
-) -> Result<Vec<PersonNumber>, StoreError> {
-    let keys: Vec<Vec<u8>> = entries
-        .iter()
-        .filter_map(|(entry, _)| entry.person_key.clone())
-        .collect();
-    let by_key = if keys.is_empty() {
-        HashMap::new()
-    } else {
-        subscribers::known_keys(&mut store.read().await?, &keys).await?
-    };
-    let mut numbers = vec![PersonNumber(0); entries.len()];
-    let mut newcomers: BTreeMap<Cell, Vec<usize>> = BTreeMap::new();
-    let mut offered: BTreeMap<&Vec<u8>, usize> = BTreeMap::new();
-    for (place, (entry, known)) in entries.iter().enumerate() {
-        let of_key = entry
-            .person_key
-            .as_ref()
-            .and_then(|key| by_key.get(key))
-            .copied();
-        let of_token = known
-            .map(|known| known.person)
-            .filter(|number| number.0 != 0);
-        match (of_key.or(of_token), entry.cell) {
-            (Some(number), _) => numbers[place] = number,
-            (None, Some(cell)) => newcomers.entry(region(cell)).or_default().push(place),
-            (None, None) => {}
-        }
-        if let (Some(key), None) = (&entry.person_key, of_key) {
-            offered.entry(key).or_insert(place);
-        }
-    }
-    if newcomers.is_empty() && offered.is_empty() {
-        return Ok(numbers);
-    }
-    // A transaction of its own: numbers that stay unused do no harm, and no lock is held long.
-    let mut tx = store.begin().await?;
-    let count = |places: &Vec<usize>| i64::try_from(places.len()).unwrap_or(i64::MAX);
-    let wanted = newcomers
-        .iter()
-        .map(|(region, places)| (*region, count(places)))
-        .collect();
-    let first = subscribers::give_out_numbers(&mut tx, &wanted).await?;
-    for (region, places) in &newcomers {
-        for (place, number) in places.iter().zip(first[region].0..) {
-            numbers[*place] = PersonNumber(number);
-        }
-    }
-    if !offered.is_empty() {
-        let (keys, offers): (Vec<_>, Vec<_>) = offered
-            .iter()
-            .map(|(key, place)| ((*key).clone(), numbers[*place]))
-            .unzip();
-        let settled = subscribers::numbers_by_key(&mut tx, &keys, &offers).await?;
-        for (place, (entry, _)) in entries.iter().enumerate() {
-            if let Some(number) = entry.person_key.as_ref().and_then(|key| settled.get(key)) {
-                numbers[place] = *number;
-            }
-        }
-    }
-    tx.commit().await?;
-    Ok(numbers)
-}
-
-fn region(cell: Cell) -> Cell {
-    cell.index().parent(NUMBER_REGION).map_or(cell, Cell::from)
 }
 
 #[cfg(test)]
@@ -378,7 +257,7 @@ mod tests {
     #[test]
     fn a_full_line_is_read() {
         let line = r#"{"token":"a","cell":"891976bb667ffff","at":"2026-06-01T11:00:00Z","drills":true,
-            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_key":"000102030405060708090a0b0c0d0e0f"}"#;
+            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_keys":["000102030405060708090a0b0c0d0e0f"]}"#;
         let entry = parse(line.as_bytes(), now()).unwrap();
         assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::VOLUNTEER));
         assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::SHARED));
@@ -417,8 +296,18 @@ mod tests {
                 "in the future",
             ),
             (
-                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_key":"zz",{base}}}"#),
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_keys":["zz"],{base}}}"#),
                 "hexadecimal",
+            ),
+            (
+                format!(
+                    r#"{{"token":"a","cell":"891976bb667ffff","person_keys":["","",""],{base}}}"#
+                ),
+                "at most 2",
+            ),
+            (
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","opt_out_of":["x"],{base}}}"#),
+                "accepted are: child, dementia",
             ),
             (
                 format!(r#"{{"token":"a","cell":"891976bb667ffff","cel":"",{base}}}"#),

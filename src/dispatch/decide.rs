@@ -193,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{BatchFormat, CapBudget, SubscriberFlags};
+    use crate::model::{BatchFormat, CapBudget, CaseKind, SubscriberFlags};
 
     fn now() -> Timestamp {
         "2026-06-01T12:00:00Z".parse().unwrap()
@@ -203,6 +203,7 @@ mod tests {
         Moment {
             now: now(),
             budget: CapBudget::Usual,
+            kind: CaseKind::Dementia,
             quiet: false,
             per_day: 2,
             per_week: 5,

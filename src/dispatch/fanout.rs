@@ -8,14 +8,15 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Decision, Known, Room, blocks, decide, one_per_person};
 use super::{Dispatch, pause};
 use crate::alert::recipients;
-use crate::audience::eligibility::{Moment, WEEK, zone_or_utc};
+use crate::audience::eligibility::{Moment, WEEK};
 use crate::model::{
-    App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
+    AlertId, App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
 use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::rounds::{self, Shard};
+use crate::store::subscribers::Candidates;
 use crate::store::{
-    Cause, Session, StoreError, Tx, alerts, batches, cases, holders, subscribers, told,
+    Cause, Session, StoreError, alerts, batches, cases, holders, persons, subscribers, told,
 };
 
 /// Fans out shards as they come, until shutdown. A shard in hand at shutdown is finished.
@@ -49,7 +50,10 @@ async fn work(dispatch: &Dispatch) -> Result<bool, StoreError> {
     dispatch.wake.shards();
     match fan_out(dispatch, &shard).await {
         Ok(Some(told)) => {
-            dispatch.metrics.fanned_out(&told);
+            let told = told
+                .iter()
+                .map(|(app, reason, people)| (app.as_str(), *reason, *people));
+            dispatch.metrics.fanned_out(shard.kind, told);
             dispatch.wake.batches();
         }
         Ok(None) => {}
@@ -69,8 +73,8 @@ async fn work(dispatch: &Dispatch) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// People by reason over one shard.
-pub(crate) type Told = Vec<(AppId, Reason, i64)>;
+/// People by app's name and reason over one shard.
+type Told = Vec<(String, Reason, i64)>;
 
 /// Decides over everybody in a shard and writes told-list, batches and counts; `None` if the case
 /// is no longer active or somebody else has the shard by now.
@@ -98,11 +102,18 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     };
 
-    let found = subscribers::candidates(&mut tx, &shard.ranges).await?;
-    let candidates = found.iter().collect();
-    let candidates = one_per_person(where_last_seen(&mut tx, candidates).await?);
-    let blocks = blocks(&candidates);
-    told::lock_blocks(&mut tx, &blocks).await?;
+    let mut found;
+    let (candidates, blocks) = loop {
+        let moves = persons::moves(&mut tx).await?;
+        found = subscribers::candidates(&mut tx, shard.kind, &shard.ranges).await?;
+        let people = people_of(&mut tx, &found).await?;
+        let blocks = blocks(&people);
+        told::lock_blocks(&mut tx, &blocks).await?;
+        // Whoever got another number meanwhile must not be told under the old one.
+        if persons::moves(&mut tx).await? == moves {
+            break (people, blocks);
+        }
+    };
     let lists = told::read(&mut tx, &blocks, alert.id, now - WEEK).await?;
     let apps: HashMap<AppId, App> = holders::apps(&mut tx)
         .await?
@@ -110,8 +121,9 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         .map(|app| (app.id, app))
         .collect();
     let budget = CapBudget::of(alert.urgency, alert.exercise);
-    let moment = moment(dispatch, &case, budget, now);
-    let room = room(&mut tx, &case, shard).await?;
+    let kind = case.profile.category.kind();
+    let moment = Moment::new(now, budget, kind, &case.time_zone, &dispatch.config);
+    let room = room_of(&mut tx, &case, shard.alert).await?;
     let known = Known {
         alert: alert.id,
         round: shard.round,
@@ -131,7 +143,7 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         &decision.blocks,
     )
     .await?;
-    let counts: Told = decision
+    let counts: Vec<(AppId, Reason, i64)> = decision
         .counts
         .iter()
         .map(|((app, reason), people)| (*app, *reason, *people))
@@ -153,7 +165,24 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     }
     tx.commit().await?;
-    Ok(Some(counts))
+    let name = |app| {
+        apps.get(&app)
+            .map(|app| app.name.clone())
+            .unwrap_or_default()
+    };
+    let told = counts
+        .into_iter()
+        .map(|(app, reason, people)| (name(app), reason, people));
+    Ok(Some(told.collect()))
+}
+
+/// These subscribers, one for each person.
+pub(super) async fn people_of<'a>(
+    session: &mut Session,
+    found: &'a Candidates,
+) -> Result<Vec<Candidate<'a>>, StoreError> {
+    let found = found.iter().collect();
+    Ok(one_per_person(where_last_seen(session, found).await?))
 }
 
 /// Leaves out people whom another app saw somewhere else, or here but later.
@@ -188,21 +217,12 @@ async fn where_last_seen<'a>(
     Ok(candidates)
 }
 
-fn moment(dispatch: &Dispatch, case: &Case, budget: CapBudget, now: jiff::Timestamp) -> Moment {
-    let time_zone = zone_or_utc(&case.time_zone);
-    let config = &dispatch.config;
-    Moment::new(
-        now,
-        budget,
-        &config.cap,
-        &config.quiet_hours,
-        &time_zone,
-        config.audience.stale_after_h,
-    )
-}
-
 /// How many more the case may tell; the tighter of ceiling and budget.
-async fn room(tx: &mut Tx, case: &Case, shard: &Shard) -> Result<Option<Room>, StoreError> {
+pub(super) async fn room_of(
+    session: &mut Session,
+    case: &Case,
+    alert: AlertId,
+) -> Result<Option<Room>, StoreError> {
     let limits = [
         (case.ceiling, Reason::Ceiling),
         (case.budget, Reason::Budget),
@@ -214,7 +234,7 @@ async fn room(tx: &mut Tx, case: &Case, shard: &Shard) -> Result<Option<Room>, S
     let Some(mut room) = tightest else {
         return Ok(None);
     };
-    room.people = (room.people - alerts::issued(tx, shard.alert).await?).max(0);
+    room.people = (room.people - alerts::issued(session, alert).await?).max(0);
     Ok(Some(room))
 }
 

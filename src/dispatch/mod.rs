@@ -2,6 +2,7 @@
 
 pub(crate) mod cut;
 mod decide;
+mod dry_run;
 mod fanout;
 mod lane;
 mod pick;
@@ -21,6 +22,7 @@ use crate::queue::AppQueue;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+pub use dry_run::{WouldTell, dry_run};
 pub use recall::{Recalled, recall, renew, update, write_revision};
 pub use release::{Cost, cost_of_wave};
 

@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::cut::cut;
+use super::cut::{CutShard, cut};
 use super::{Dispatch, pause};
 use prost::Message as _;
 
 use crate::alert::area::area as area_for_phones;
 use crate::area;
 use crate::config::Approval;
-use crate::model::{Actor, AlertId, AlertRecord, CaseId, CaseState, Cell, WaveState};
+use crate::model::{Actor, AlertId, AlertRecord, CaseId, CaseState, Cell, RoundKind, WaveState};
 use crate::store::plans::{self, Wave};
-use crate::store::rounds::{self, NewRound, RoundKind};
+use crate::store::rounds::{self, NewRound};
 use crate::store::{StoreError, Tx, alerts, cases, subscribers, timeline};
 
 /// How long a sweep waits for fan-out that is still going on.
@@ -86,7 +86,7 @@ async fn release_wave(
     alert: AlertId,
     number: i64,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, mut alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
@@ -127,18 +127,24 @@ async fn release_wave(
     wave.state = WaveState::Released;
     wave.released_at = Some(now);
     plans::change_wave(&mut tx, &wave).await?;
-    let released = released_cells(&plans::waves(&mut tx, alert.id).await?);
-    let shards = cut(&wave.cells, &cost.by_cell, config.shard_people);
-    let round = NewRound {
-        alert: &alert,
-        kind: RoundKind::Wave,
+    let waves = plans::waves(&mut tx, alert.id).await?;
+    let (expires_at, next_sweep_at) = (now + config.issue_life(), now + config.sweep_every());
+    let mut further = wave.cells.clone();
+    further.extend(next_cells(&waves, number));
+    let mut release = Release {
+        alert: &mut alert,
         wave: number,
-        expires_at: now + config.issue_life(),
-        next_sweep_at: now + config.sweep_every(),
-        area: &area_for_phones(&area::compact(&cells_of(&released))).encode_to_vec(),
-        shards: &shards,
+        released: released_cells(&waves),
+        expires_at,
+        next_sweep_at,
+        shard_people: config.shard_people,
+        now,
     };
-    let round = rounds::release(&mut tx, &round, now).await?;
+    release.to_volunteers(&mut tx, &further).await?;
+    let shards = cut(&wave.cells, &cost.by_cell, config.shard_people);
+    let round = release
+        .round(&mut tx, RoundKind::Wave, &shards, &[])
+        .await?;
     let detail = json!({
         "wave": number, "round": round, "shards": shards.len(), "probability": wave.mass,
         "subscribers": cost.subscribers,
@@ -164,10 +170,14 @@ async fn release_sweep(
     case: CaseId,
     alert: AlertId,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, mut alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
+    // Another server may have released it since it was found to be due.
+    if alert.next_sweep_at.is_none_or(|at| at > now) {
+        return Ok(());
+    }
     let expires_at = alert.expires_at.filter(|at| *at > now);
     let Some(expires_at) = expires_at else {
         alerts::sweep_at(&mut tx, alert.id, None).await?;
@@ -191,29 +201,99 @@ async fn release_sweep(
     }
     let waves = plans::waves(&mut tx, alert.id).await?;
     let released = released_cells(&waves);
-    let last = waves
+    let released_waves = waves
         .iter()
-        .filter(|wave| wave.state == WaveState::Released)
-        .map(|w| w.number)
-        .max();
+        .filter(|wave| wave.state == WaveState::Released);
+    let last = released_waves.map(|wave| wave.number).max().unwrap_or(1);
     let by_cell =
         subscribers::count_by_cell(&mut tx, &area::ranges(&cells_of(&released)), i64::MAX).await?;
-    let shards = cut(&released, &by_cell, dispatch.config.dispatch.shard_people);
-    let round = NewRound {
-        alert: &alert,
-        kind: RoundKind::Sweep,
-        wave: last.unwrap_or(1),
+    let shard_people = dispatch.config.dispatch.shard_people;
+    let shards = cut(&released, &by_cell, shard_people);
+    let mut release = Release {
+        alert: &mut alert,
+        wave: last,
+        released,
         expires_at,
         next_sweep_at,
-        area: &area_for_phones(&area::compact(&cells_of(&released))).encode_to_vec(),
-        shards: &shards,
+        shard_people,
+        now,
     };
-    rounds::release(&mut tx, &round, now).await?;
+    release
+        .to_volunteers(&mut tx, &next_cells(&waves, last))
+        .await?;
+    release
+        .round(&mut tx, RoundKind::Sweep, &shards, &[])
+        .await?;
     tx.commit().await?;
     dispatch.metrics.rounds_released.inc();
     dispatch.wake.shards();
     tracing::debug!(case.id = %case, shards = shards.len(), "sweep released");
     Ok(())
+}
+
+/// What the rounds of one release have in common.
+struct Release<'a> {
+    alert: &'a mut AlertRecord,
+    wave: i64,
+    /// The cells of all waves released so far, this one too.
+    released: Vec<(Cell, f64)>,
+    expires_at: Timestamp,
+    next_sweep_at: Timestamp,
+    shard_people: i64,
+    now: Timestamp,
+}
+
+impl Release<'_> {
+    /// Releases a round to the volunteers in these cells, if there are any.
+    async fn to_volunteers(
+        &mut self,
+        tx: &mut Tx,
+        cells: &[(Cell, f64)],
+    ) -> Result<(), StoreError> {
+        let by_cell = subscribers::volunteers_by_cell(tx, &area::ranges(&cells_of(cells))).await?;
+        if !by_cell.is_empty() {
+            let shards = cut(cells, &by_cell, self.shard_people);
+            self.round(tx, RoundKind::Volunteers, &shards, cells)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Releases a round; its area for the phone is all that is released, and these cells. Gives the
+    /// round's number.
+    async fn round(
+        &mut self,
+        tx: &mut Tx,
+        kind: RoundKind,
+        shards: &[CutShard],
+        further: &[(Cell, f64)],
+    ) -> Result<i64, StoreError> {
+        let mut cells = cells_of(&self.released);
+        cells.extend(cells_of(further));
+        cells.sort_unstable();
+        cells.dedup();
+        let round = NewRound {
+            alert: self.alert,
+            kind,
+            wave: self.wave,
+            expires_at: self.expires_at,
+            next_sweep_at: self.next_sweep_at,
+            area: &area_for_phones(&area::compact(&cells)).encode_to_vec(),
+            shards,
+        };
+        self.alert.rounds = rounds::release(tx, &round, self.now).await?;
+        Ok(self.alert.rounds)
+    }
+}
+
+/// The cells of the wave after this one, if it goes out by itself.
+fn next_cells(waves: &[Wave], number: i64) -> Vec<(Cell, f64)> {
+    let next = waves
+        .iter()
+        .filter(|wave| wave.number > number)
+        .min_by_key(|wave| wave.number);
+    let next = next.filter(|wave| wave.state == WaveState::Waiting);
+    next.map(|wave| wave.cells.clone()).unwrap_or_default()
 }
 
 /// What a wave would reach.

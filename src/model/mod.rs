@@ -18,7 +18,7 @@ pub use case::{
 pub use cell::{Cell, CellRange, InvalidCell, SUBSCRIBER_RESOLUTION};
 pub use dispatch::{
     AlertRecord, Batch, BatchState, Candidate, CapBudget, Contents, Edition, Kind, Reason,
-    ReceiptKind, SubscriberFlags, WaveState,
+    ReceiptKind, RoundKind, SubscriberFlags, WaveState,
 };
 pub use holder::{Agency, App, BatchFormat, Caller, Holder, Operator, Scope};
 pub use ids::{
@@ -27,5 +27,5 @@ pub use ids::{
 };
 pub use named::UnknownName;
 pub use position::{Datum, InvalidPosition, Position};
-pub use profile::{Category, Environment, Mobility, Profile};
+pub use profile::{CaseKind, Category, Environment, Mobility, Profile};
 pub use sighting::{Sighting, SightingReport, SightingSource, SightingState};

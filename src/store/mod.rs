@@ -32,8 +32,12 @@ files! {
     plans;
     /// Alerts and their revisions.
     alerts;
-    /// Subscribers, person numbers and the search by cell.
+    /// Subscribers and the search by cell.
     subscribers;
+    /// Uploads of everybody an app has.
+    everybody;
+    /// Person numbers, and the keys that apps share.
+    persons;
     /// Rounds (released waves and sweeps), shards and counts.
     rounds;
     /// The told-list.

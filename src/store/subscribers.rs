@@ -1,13 +1,14 @@
-//! Subscribers, person numbers and the search by cell.
+//! Subscribers and the search by cell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::sql::{Numbers, Values, statements};
 use super::{Session, StoreError, Tx};
-use crate::model::{AppId, Candidate, Cell, CellRange, PersonNumber, SubscriberFlags};
+use crate::model::{
+    AppId, Candidate, Cell, CellRange, PersonNumber, RoundKind, SubscriberFlags,
+};
 
 // `OFFSET 0` keeps PostgreSQL to one look into the index for each range. It believes that hardly anybody is
 // not deleted, and after many moves that the index costs much: then it would go through everybody once and
@@ -26,39 +27,6 @@ statements! {
                  FROM json_each($2) t CROSS JOIN subscribers s
                  WHERE s.app_id = $1 AND s.token = unhex(t.value->>0)"
     }
-    LOCK_REGIONS {
-        postgres: "SELECT region FROM person_regions WHERE region = ANY($1) ORDER BY region FOR UPDATE"
-        sqlite: "SELECT value AS region FROM json_each($1)"
-    }
-    TAKE_NUMBERS {
-        postgres: "UPDATE person_regions r SET used = r.used + w.wanted
-                   FROM unnest($1::bigint[], $2::bigint[]) AS w(region, wanted)
-                   WHERE r.region = w.region AND r.used + w.wanted <= 65536
-                   RETURNING r.region, r.block, r.used"
-        sqlite: "UPDATE person_regions SET used = used + w.wanted
-                 FROM (SELECT value->>0 AS region, value->>1 AS wanted FROM json_each($1)) AS w
-                 WHERE person_regions.region = w.region AND used + w.wanted <= 65536
-                 RETURNING region, block, used"
-    }
-    OPEN_BLOCK {
-        "INSERT INTO person_blocks (region) VALUES ($1) RETURNING block"
-    }
-    USE_BLOCK {
-        "INSERT INTO person_regions (region, block, used) VALUES ($1, $2, $3)
-         ON CONFLICT (region) DO UPDATE SET block = excluded.block, used = excluded.used"
-    }
-    INSERT_PERSONS {
-        postgres: "INSERT INTO persons (key, number) SELECT * FROM unnest($1::bytea[], $2::bigint[])
-                   ON CONFLICT DO NOTHING"
-        sqlite: "INSERT INTO persons (key, number)
-                 SELECT unhex(value->>0), value->>1 FROM json_each($1) WHERE true
-                 ON CONFLICT DO NOTHING"
-    }
-    SELECT_PERSONS {
-        postgres: "SELECT key, number FROM persons WHERE key = ANY($1)"
-        sqlite: "SELECT persons.key, persons.number FROM json_each($1) k CROSS JOIN persons
-                 WHERE persons.key = unhex(k.value->>0)"
-    }
     UPSERT {
         postgres: "INSERT INTO subscribers
                        (app_id, token, cell, person, seen_at, seen_hour, flags, muted_until)
@@ -67,7 +35,7 @@ statements! {
                                $7::bigint[])
                         AS new(token, cell, person, seen_at, flags, muted_until)
                    ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                       person = CASE WHEN subscribers.person <> 0 AND excluded.flags & 2 = 0
+                       person = CASE WHEN subscribers.person <> 0
                            THEN subscribers.person ELSE excluded.person END,
                        seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                        muted_until = excluded.muted_until
@@ -78,7 +46,7 @@ statements! {
                         (value->>3) / 3600000, value->>4, value->>5
                  FROM json_each($2) WHERE true
                  ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                     person = CASE WHEN subscribers.person <> 0 AND excluded.flags & 2 = 0
+                     person = CASE WHEN subscribers.person <> 0
                          THEN subscribers.person ELSE excluded.person END,
                      seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                      muted_until = excluded.muted_until
@@ -100,6 +68,22 @@ statements! {
                  FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0"
     }
+    SELECT_VOLUNTEERS {
+        postgres: "SELECT array_agg(s.app_id) AS apps, array_agg(s.person) AS persons,
+                       array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
+                       array_agg(s.muted_until) AS muted_until,
+                       array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
+                       SELECT * FROM subscribers
+                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 17 = 16 OFFSET 0) AS s"
+        sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
+                     json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
+                     json_group_array(s.muted_until) AS muted_until,
+                     json_group_array(length(s.token)) AS token_bytes,
+                     group_concat(hex(s.token), '') AS tokens
+                 FROM json_each($1) r CROSS JOIN subscribers s
+                 WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 17 = 16"
+    }
     COUNT_BY_CELL {
         postgres: "SELECT cell, count(*) AS people FROM (
                        SELECT s.cell FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
@@ -113,6 +97,16 @@ statements! {
                      WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0
                      LIMIT $3) AS found
                  GROUP BY cell"
+    }
+    VOLUNTEERS_BY_CELL {
+        postgres: "SELECT s.cell, count(*) AS people
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
+                       SELECT cell FROM subscribers
+                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 17 = 16 OFFSET 0) AS s
+                   GROUP BY s.cell"
+        sqlite: "SELECT s.cell, count(*) AS people FROM json_each($1) r CROSS JOIN subscribers s
+                 WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 17 = 16
+                 GROUP BY s.cell"
     }
     SELECT_SHARED {
         postgres: "SELECT app_id, token, person, cell, seen_at FROM subscribers
@@ -131,26 +125,6 @@ statements! {
         sqlite: "UPDATE subscribers SET flags = flags | 1, seen_at = $2, cell = 0
                  WHERE app_id = $1 AND seen_at < $2
                    AND token IN (SELECT unhex(value->>0) FROM json_each($3))"
-    }
-    NAME_TOKENS {
-        postgres: "INSERT INTO named_tokens (upload, token, named_at)
-                   SELECT $1, token, $2 FROM unnest($3::bytea[]) AS new(token)"
-        sqlite: "INSERT INTO named_tokens (upload, token, named_at)
-                 SELECT $1, unhex(value->>0), $2 FROM json_each($3)"
-    }
-    COUNT_NAMED {
-        "SELECT count(*) AS named FROM named_tokens WHERE upload = $1"
-    }
-    DELETE_UNNAMED {
-        postgres: "UPDATE subscribers s SET flags = flags | 1, seen_at = $2, cell = 0
-                   WHERE app_id = $1 AND flags & 1 = 0 AND seen_at < $2
-                     AND NOT EXISTS (SELECT 1 FROM named_tokens n WHERE n.upload = $3 AND n.token = s.token)"
-        sqlite: "UPDATE subscribers SET flags = flags | 1, seen_at = $2, cell = 0
-                 WHERE app_id = $1 AND flags & 1 = 0 AND seen_at < $2
-                   AND token NOT IN (SELECT token FROM named_tokens WHERE upload = $3)"
-    }
-    FORGET_NAMED {
-        "DELETE FROM named_tokens WHERE upload = $1 OR named_at < $2"
     }
     PURGE_DELETED {
         "DELETE FROM subscribers WHERE flags & 1 = 1 AND seen_at < $1"
@@ -223,72 +197,9 @@ pub async fn known(
     Ok(known)
 }
 
-/// Gives out person numbers that nobody has: to each region as many as it wants (at most 65,536), one
-/// after the other from the one that is given back.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn give_out_numbers(
-    tx: &mut Tx,
-    wanted: &BTreeMap<Cell, i64>,
-) -> Result<HashMap<Cell, PersonNumber>, StoreError> {
-    let regions: Vec<i64> = wanted.keys().map(|region| region.to_i64()).collect();
-    let counts: Vec<i64> = wanted.values().copied().collect();
-    // In ascending order, so that two never wait for each other.
-    tx.query(&LOCK_REGIONS).bind(Numbers(&regions)).execute().await?;
-    let columns = [Values::Int(&regions), Values::Int(&counts)];
-    let rows = tx.query(&TAKE_NUMBERS).bind_columns(&columns).fetch_all().await?;
-    let mut taken: HashMap<i64, (i64, i64)> = HashMap::new();
-    for row in &rows {
-        taken.insert(row.get("region")?, (row.get("block")?, row.get("used")?));
-    }
-    let mut first = HashMap::new();
-    for (region, count) in wanted {
-        let number = region.to_i64();
-        let (block, used) = if let Some(taken) = taken.get(&number) {
-            *taken
-        } else {
-            let block: i64 = tx.query(&OPEN_BLOCK).bind(number).fetch_one().await?.get("block")?;
-            tx.query(&USE_BLOCK).bind(number).bind(block).bind(*count).execute().await?;
-            (block, *count)
-        };
-        first.insert(*region, PersonNumber((block << 16) | (used - count)));
-    }
-    Ok(first)
-}
-
-/// The numbers of persons by key; those not known yet get the number offered with them.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn numbers_by_key(
-    tx: &mut Tx,
-    keys: &[Vec<u8>],
-    offered: &[PersonNumber],
-) -> Result<HashMap<Vec<u8>, PersonNumber>, StoreError> {
-    let numbers: Vec<i64> = offered.iter().map(|number| number.0).collect();
-    tx.query(&INSERT_PERSONS)
-        .bind_columns(&[Values::Bytes(keys), Values::Int(&numbers)])
-        .execute()
-        .await?;
-    known_keys(tx, keys).await
-}
-
-/// The numbers of those persons whose key is known.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn known_keys(
-    session: &mut Session,
-    keys: &[Vec<u8>],
-) -> Result<HashMap<Vec<u8>, PersonNumber>, StoreError> {
-    let rows =
-        session.query(&SELECT_PERSONS).bind_columns(&[Values::Bytes(keys)]).fetch_all().await?;
-    rows.iter().map(|row| Ok((row.get("key")?, row.get("number")?))).collect()
-}
-
-/// Writes rows of an app in this order, each token once; an older row never overwrites a newer one (of two of the same time the one that comes later counts), and a token keeps its person number unless a person key says otherwise. Says how many
-/// rows changed.
+/// Writes rows of an app in this order, each token once; an older row never overwrites a newer one (of
+/// two of the same time the one that comes later counts). A token keeps the person number that it has;
+/// see [`super::persons::follow_keys`]. Says how many rows changed.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -347,17 +258,22 @@ impl Candidates {
     }
 }
 
-/// Everybody registered in these ranges of cells, from the covering index alone.
+/// Everybody registered in these ranges of cells, or for a round of volunteers just those, from the
+/// covering index alone.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn candidates(
     session: &mut Session,
+    kind: RoundKind,
     ranges: &[CellRange],
 ) -> Result<Candidates, StoreError> {
     let (lo, hi) = ends(ranges);
     let row = session
-        .query(&SELECT_CANDIDATES)
+        .query(match kind {
+            RoundKind::Volunteers => &SELECT_VOLUNTEERS,
+            RoundKind::Wave | RoundKind::Sweep => &SELECT_CANDIDATES,
+        })
         .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
         .fetch_one()
         .await?;
@@ -386,6 +302,23 @@ pub async fn count_by_cell(
         .query(&COUNT_BY_CELL)
         .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
         .bind(limit)
+        .fetch_all()
+        .await?;
+    rows.iter().map(|row| Ok((row.get("cell")?, row.get("people")?))).collect()
+}
+
+/// How many volunteers are registered in each cell of these ranges.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn volunteers_by_cell(
+    session: &mut Session,
+    ranges: &[CellRange],
+) -> Result<HashMap<i64, i64>, StoreError> {
+    let (lo, hi) = ends(ranges);
+    let rows = session
+        .query(&VOLUNTEERS_BY_CELL)
+        .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
         .fetch_all()
         .await?;
     rows.iter().map(|row| Ok((row.get("cell")?, row.get("people")?))).collect()
@@ -459,63 +392,6 @@ pub async fn delete(
         .bind_columns(&[Values::Bytes(tokens)])
         .execute()
         .await
-}
-
-/// Notes that an upload of a whole registry named these tokens.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn name(
-    tx: &mut Tx,
-    upload: Uuid,
-    tokens: &[Vec<u8>],
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    tx.query(&NAME_TOKENS)
-        .bind(upload)
-        .bind(now.as_millisecond())
-        .bind_columns(&[Values::Bytes(tokens)])
-        .execute()
-        .await
-}
-
-/// Deletes everybody of an app whom an upload did not name and who was not written about since it began.
-/// Says how many they were; `None`, and nobody is deleted, if the upload did not name just so many.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn delete_unnamed(
-    tx: &mut Tx,
-    app: AppId,
-    upload: Uuid,
-    named: u64,
-    began: Timestamp,
-) -> Result<Option<u64>, StoreError> {
-    let found: i64 = tx.query(&COUNT_NAMED).bind(upload).fetch_one().await?.get("named")?;
-    if u64::try_from(found) != Ok(named) {
-        return Ok(None);
-    }
-    let deleted = tx
-        .query(&DELETE_UNNAMED)
-        .bind(app)
-        .bind(began.as_millisecond())
-        .bind(upload)
-        .execute()
-        .await?;
-    Ok(Some(deleted))
-}
-
-/// Forgets what an upload named, and what uploads named that broke off before a moment.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn forget_named(tx: &mut Tx, upload: Uuid, before: Timestamp) -> Result<(), StoreError> {
-    tx.query(&FORGET_NAMED)
-        .bind(upload)
-        .bind(before.as_millisecond())
-        .execute()
-        .await
-        .map(drop)
 }
 
 /// Forgets rows deleted before a moment.

@@ -82,4 +82,5 @@ mod sync;
 mod takeover;
 mod updates;
 mod verification;
+mod volunteers;
 mod waiting;

@@ -24,6 +24,7 @@ mod broker_wiped;
 mod closing;
 mod commands;
 mod consumer;
+mod crowd;
 mod db;
 mod delivery;
 mod frozen;
@@ -35,7 +36,9 @@ mod people;
 mod proxy;
 mod rate;
 mod scene;
+mod shards;
 mod stops;
+mod uploads;
 
 /// Runs tests, functions of a [`db::Kind`], on both databases.
 macro_rules! on_both_databases {

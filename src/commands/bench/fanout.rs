@@ -10,8 +10,8 @@ use super::ground::Ground;
 use super::search::circle;
 use crate::area;
 use crate::dispatch::cut::cut;
-use crate::model::{AlertId, Cell, Position};
-use crate::store::rounds::{self, NewRound, RoundKind};
+use crate::model::{AlertId, Cell, Position, RoundKind};
+use crate::store::rounds::{self, NewRound};
 use crate::store::{alerts, subscribers};
 
 /// People in one shard: as configured by default.

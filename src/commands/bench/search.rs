@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _
 use super::people::{Population, Subscriber};
 use super::redis::Redis;
 use crate::area;
-use crate::model::{Cell, Position, SUBSCRIBER_RESOLUTION};
+use crate::model::{Cell, Position, RoundKind, SUBSCRIBER_RESOLUTION};
 use crate::store::{Store, subscribers};
 
 /// Whom one could ask for everybody in a circle.
@@ -75,7 +75,9 @@ impl Peer {
         let begun = Instant::now();
         let found = match self {
             Self::Homeward(store) => {
-                let found = subscribers::candidates(&mut store.read().await?, &ranges).await?;
+                let found =
+                    subscribers::candidates(&mut store.read().await?, RoundKind::Wave, &ranges)
+                        .await?;
                 found.iter().count()
             }
             Self::BareScan(connection) => {
