@@ -18,7 +18,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, Buf
 use super::extract::InQuery;
 use super::problem::Problem;
 use super::{House, auth};
-use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, Registry, apply, parse};
+use crate::audience::everybody::Registry;
+use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, apply, parse};
 use crate::model::{AppId, Caller};
 use crate::store::Store;
 

@@ -1,5 +1,6 @@
 //! The registry of subscribers; who may be told now, and why not.
 
 pub mod eligibility;
+pub mod everybody;
 mod persons;
 pub mod sync;

@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::persons;
 use crate::model::{AppId, CaseKind, Cell, SubscriberFlags};
@@ -25,10 +24,8 @@ const PERSON_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// Keys of one person: by the secret in use and, while it is changed, by the other.
 const PERSON_KEYS: usize = 2;
-/// What an upload named that broke off is kept so long: no upload goes on longer.
-const UPLOAD_LIFE: SignedDuration = SignedDuration::from_hours(48);
 /// How often a chunk is tried again when another transaction was in its way.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// One line of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +39,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The token, unless this deletes it.
+    pub(super) fn named(&self) -> Option<&[u8]> {
+        self.cell.map(|_| self.token.as_slice())
+    }
+
     /// Whether this says anything new. An app may write twice within one tick of its clock; then what
     /// comes later counts, so that no opt-out is lost.
     fn changes(&self, known: Option<&Known>) -> bool {
@@ -191,73 +193,6 @@ pub async fn apply(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<u64
             Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
             result => return result,
         }
-    }
-}
-
-/// An upload of an app's whole registry: who is not in it is no subscriber any more.
-#[derive(Debug)]
-pub struct Registry {
-    upload: Uuid,
-    began: Timestamp,
-    named: u64,
-}
-
-impl Registry {
-    /// Begins one, by the database's clock.
-    #[must_use]
-    pub fn begin(now: Timestamp) -> Self {
-        Self {
-            upload: Uuid::now_v7(),
-            began: now,
-            named: 0,
-        }
-    }
-
-    /// Notes whom these entries name.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database does not answer.
-    pub async fn name(&mut self, store: &Store, entries: &[Entry]) -> Result<(), StoreError> {
-        let there = entries.iter().filter(|entry| entry.cell.is_some());
-        let tokens: Vec<Vec<u8>> = there.map(|entry| entry.token.clone()).collect();
-        let mut tx = store.begin().await?;
-        let now = tx.now().await?;
-        let named = subscribers::name(&mut tx, self.upload, &tokens, now).await?;
-        tx.commit().await?;
-        self.named += named;
-        Ok(())
-    }
-
-    /// Deletes all others of the app, in one transaction; says how many. Whoever was written about since the
-    /// upload began stays. `None`, and nobody is deleted, if nobody was named, or the database lost count.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database does not answer; nobody is deleted then.
-    pub async fn delete_others(
-        &self,
-        store: &Store,
-        app: AppId,
-    ) -> Result<Option<u64>, StoreError> {
-        if self.named == 0 {
-            return Ok(None);
-        }
-        let mut tries = 1;
-        loop {
-            match self.try_delete(store, app).await {
-                Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
-                result => return result,
-            }
-        }
-    }
-
-    async fn try_delete(&self, store: &Store, app: AppId) -> Result<Option<u64>, StoreError> {
-        let mut tx = store.begin().await?;
-        let (upload, named) = (self.upload, self.named);
-        let deleted = subscribers::delete_unnamed(&mut tx, app, upload, named, self.began).await?;
-        let before = tx.now().await? - UPLOAD_LIFE;
-        subscribers::forget_named(&mut tx, upload, before).await?;
-        tx.commit().await?;
-        Ok(deleted)
     }
 }
 

@@ -34,6 +34,8 @@ files! {
     alerts;
     /// Subscribers and the search by cell.
     subscribers;
+    /// Uploads of everybody an app has.
+    everybody;
     /// Person numbers, and the keys that apps share.
     persons;
     /// Rounds (released waves and sweeps), shards and counts.

@@ -234,11 +234,9 @@ async fn who_is_not_among_everybody_is_deleted(house: House) {
     house.serve(&[]).await;
     let now = house.now().await;
     let here = cell_at(LAT, LON);
-    let body = |people: &[Person]| -> String {
-        people
-            .iter()
-            .map(|one| format!("{}\n", one.line()))
-            .collect()
+    let body = |people: &[Person]| {
+        let lines: Vec<String> = people.iter().map(|one| one.line().to_string()).collect();
+        lines.join("\n")
     };
     let people = Person::many("p", 30, here, ago(now, 5));
     app.put(people.iter().map(Person::line)).await.ok();
@@ -249,7 +247,7 @@ async fn who_is_not_among_everybody_is_deleted(house: House) {
     app.put([late.line()]).await.ok();
 
     // A bad line may be about anybody, and an upload of nobody is a mistake.
-    let broken = format!("{}nonsense", body(&people[..10]));
+    let broken = format!("{}\nnonsense", body(&people[..10]));
     let report = put(&app, "?full=true", broken).await.ok();
     assert_eq!(
         (number(&report, "/refused"), number(&report, "/deleted")),
@@ -275,7 +273,7 @@ async fn who_is_not_among_everybody_is_deleted(house: House) {
         "of the upload with the bad line"
     );
 
-    let inbox = Inbox::open(&app).await;
+    let (inbox, _others) = (Inbox::open(&app).await, Inbox::open(&other).await);
     let case = agency.file(&filing(now, LAT, LON)).await;
     let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
     settled(&operator, &case).await;
