@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Cap, QuietHours};
-use crate::model::{Candidate, CapBudget, Reason, SubscriberFlags};
+use crate::model::{Audience, Candidate, CapBudget, Category, Reason, SubscriberFlags};
 
 /// How long a batch may wait between fan-out and sending before its people count as told only when
 /// it is sent. The day and week of the cap are longer by as much, so that no real day sees too many.
@@ -31,6 +31,8 @@ pub struct Moment {
     pub per_week: u32,
     /// Whole hours after which a position is stale.
     pub stale_after_h: i32,
+    /// Whether only volunteers and responders are told.
+    pub volunteers_only: bool,
 }
 
 impl Moment {
@@ -56,7 +58,18 @@ impl Moment {
             per_day,
             per_week,
             stale_after_h,
+            volunteers_only: false,
         }
+    }
+}
+
+/// Whether only volunteers and responders are told: of somebody in despair, unless an operator said
+/// otherwise.
+#[must_use]
+pub fn volunteers_only(category: Category, said: Option<Audience>) -> bool {
+    match said {
+        Some(audience) => audience == Audience::Volunteers,
+        None => category == Category::Despondent,
     }
 }
 
@@ -86,6 +99,10 @@ pub fn verdict(candidate: &Candidate, history: &History, moment: &Moment) -> Opt
         (
             Reason::OptedOut,
             candidate.flags.has(SubscriberFlags::OPTED_OUT) || drill_refused,
+        ),
+        (
+            Reason::VolunteersOnly,
+            moment.volunteers_only && !candidate.flags.has(SubscriberFlags::VOLUNTEER),
         ),
         (
             Reason::Muted,
@@ -146,6 +163,7 @@ mod tests {
             per_day: 2,
             per_week: 5,
             stale_after_h: 24,
+            volunteers_only: false,
         }
     }
 
@@ -254,6 +272,28 @@ mod tests {
             verdict(&volunteer, &History::default(), &drill),
             Some(Reason::OptedOut)
         );
+    }
+
+    #[test]
+    fn a_case_for_volunteers_reaches_nobody_else() {
+        let moment = Moment {
+            volunteers_only: true,
+            ..moment()
+        };
+        let told = |flags| {
+            let mut one = candidate();
+            one.flags = SubscriberFlags(flags);
+            verdict(&one, &History::default(), &moment)
+        };
+        assert_eq!(told(0), Some(Reason::VolunteersOnly));
+        assert_eq!(told(SubscriberFlags::VOLUNTEER), None);
+        let out = SubscriberFlags::VOLUNTEER | SubscriberFlags::OPTED_OUT;
+        assert_eq!(told(out), Some(Reason::OptedOut));
+
+        let only = volunteers_only;
+        assert!(only(Category::Despondent, None) && !only(Category::Dementia, None));
+        assert!(!only(Category::Despondent, Some(Audience::Everybody)));
+        assert!(only(Category::Dementia, Some(Audience::Volunteers)));
     }
 
     #[test]

@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Decision, Known, Room, blocks, decide, one_per_person};
 use super::{Dispatch, pause};
 use crate::alert::recipients;
-use crate::audience::eligibility::{Moment, WEEK, zone_or_utc};
+use crate::audience::eligibility::{Moment, WEEK, volunteers_only, zone_or_utc};
 use crate::model::{
     App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
 use crate::store::batches::NewBatches;
 use crate::store::rounds::{self, Shard};
 use crate::store::{
-    Cause, Session, StoreError, Tx, alerts, batches, cases, holders, subscribers, told,
+    Cause, Session, StoreError, Tx, alerts, batches, cases, holders, reach, subscribers, told,
 };
 
 /// Fans out shards as they come, until shutdown. A shard in hand at shutdown is finished.
@@ -193,14 +193,17 @@ async fn where_last_seen(
 fn moment(dispatch: &Dispatch, case: &Case, budget: CapBudget, now: jiff::Timestamp) -> Moment {
     let time_zone = zone_or_utc(&case.time_zone);
     let config = &dispatch.config;
-    Moment::new(
-        now,
-        budget,
-        &config.cap,
-        &config.quiet_hours,
-        &time_zone,
-        config.audience.stale_after_h,
-    )
+    Moment {
+        volunteers_only: volunteers_only(case.profile.category, case.audience),
+        ..Moment::new(
+            now,
+            budget,
+            &config.cap,
+            &config.quiet_hours,
+            &time_zone,
+            config.audience.stale_after_h,
+        )
+    }
 }
 
 /// How many more the case may tell; the tighter of ceiling and budget.
@@ -217,6 +220,15 @@ async fn room(tx: &mut Tx, case: &Case, shard: &Shard) -> Result<Option<Room>, S
         return Ok(None);
     };
     room.people = (room.people - alerts::issued(tx, shard.alert).await?).max(0);
+    // Of a budget each shard has a share.
+    if let Some(quota) = reach::quota(tx, shard.id).await?
+        && quota < room.people
+    {
+        room = Room {
+            people: quota,
+            reason: Reason::Budget,
+        };
+    }
     Ok(Some(room))
 }
 

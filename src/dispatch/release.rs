@@ -3,21 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::cut::cut;
-use super::{Dispatch, pause};
+use super::{Dispatch, pause, shards};
 use prost::Message as _;
 
 use crate::alert::area::area as area_for_phones;
 use crate::area;
 use crate::config::Approval;
-use crate::model::{Actor, AlertId, AlertRecord, CaseId, CaseState, Cell, WaveState};
-use crate::store::plans::{self, Wave};
+use crate::model::{
+    Actor, AlertId, AlertRecord, Case, CaseId, CaseState, Cell, PlanCause, WaveState,
+};
+use crate::planning::NoPlan;
+use crate::store::plans::{self, Wave, Why};
 use crate::store::rounds::{self, NewRound, RoundKind};
-use crate::store::{StoreError, Tx, alerts, cases, subscribers, timeline};
+use crate::store::{StoreError, Tx, alerts, cases, reach, sightings, subscribers, timeline};
+
+/// A plan as young as this is good for the next wave; an older one is made anew before it goes.
+const FRESH: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a sweep waits for fan-out that is still going on.
 const SWEEP_AGAIN: SignedDuration = SignedDuration::from_secs(1);
@@ -43,7 +48,8 @@ pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
 async fn release_due(dispatch: &Dispatch) -> Result<bool, StoreError> {
     let mut session = dispatch.store.read().await?;
     let now = session.now().await?;
-    let waves = plans::due(&mut session, now).await?;
+    let wait = dispatch.config.waves.sighting_wait();
+    let waves = plans::due(&mut session, now, now - wait).await?;
     let sweeps = alerts::due_sweeps(&mut session, now).await?;
     drop(session);
     let mut released = false;
@@ -69,15 +75,15 @@ async fn begin_for(
     dispatch: &Dispatch,
     case: CaseId,
     alert: AlertId,
-) -> Result<Option<(Tx, AlertRecord)>, StoreError> {
+) -> Result<Option<(Tx, Case, AlertRecord)>, StoreError> {
     let mut tx = dispatch.store.begin().await?;
     let active = cases::share(&mut tx, case)
         .await?
-        .is_some_and(|c| c.state == CaseState::Active);
+        .filter(|case| case.state == CaseState::Active);
     let open = alerts::lock(&mut tx, alert)
         .await?
         .filter(|alert| alert.closed_at.is_none());
-    Ok(open.filter(|_| active).map(|alert| (tx, alert)))
+    Ok(active.zip(open).map(|(case, alert)| (tx, case, alert)))
 }
 
 async fn release_wave(
@@ -86,7 +92,7 @@ async fn release_wave(
     alert: AlertId,
     number: i64,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, record, alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
@@ -95,6 +101,28 @@ async fn release_wave(
     };
     if wave.state != WaveState::Waiting || wave.due_at > now {
         return Ok(());
+    }
+    let wait = dispatch.config.waves.sighting_wait();
+    let (_, last) = sightings::unchecked(&mut tx, case, now - wait).await?;
+    if alert.rounds > 0 && waits_until(wave.due_at, last, wait, now).is_some() {
+        return Ok(());
+    }
+    // What was approved goes out as it was approved.
+    let made_at = plans::made_at(&mut tx, wave.plan).await?;
+    if wave.approved_by.is_none() && now.duration_since(made_at) > FRESH {
+        let why = Why::from(PlanCause::WaveDue);
+        let replanned = dispatch.planner.replan(&mut tx, &record, &alert, why, now);
+        match replanned.await {
+            Ok(plan) => {
+                tx.commit().await?;
+                tracing::info!(case.id = %case, plan, "planned anew, because a wave is due");
+                return Ok(());
+            }
+            Err(NoPlan::Store(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(case.id = %case, error = %error, "wave goes out as it was planned");
+            }
+        }
     }
     let config = &dispatch.config.dispatch;
     let limit = wave
@@ -128,7 +156,15 @@ async fn release_wave(
     wave.released_at = Some(now);
     plans::change_wave(&mut tx, &wave).await?;
     let released = released_cells(&plans::waves(&mut tx, alert.id).await?);
-    let shards = cut(&wave.cells, &cost.by_cell, config.shard_people);
+    let (shards, quotas) = shards::of_round(
+        &mut tx,
+        dispatch,
+        &record,
+        alert.id,
+        &wave.cells,
+        &cost.by_cell,
+    )
+    .await?;
     let round = NewRound {
         alert: &alert,
         kind: RoundKind::Wave,
@@ -139,6 +175,7 @@ async fn release_wave(
         shards: &shards,
     };
     let round = rounds::release(&mut tx, &round, now).await?;
+    reach::set_quotas(&mut tx, alert.id, round, &quotas).await?;
     let detail = json!({
         "wave": number, "round": round, "shards": shards.len(), "probability": wave.mass,
         "subscribers": cost.subscribers,
@@ -164,7 +201,7 @@ async fn release_sweep(
     case: CaseId,
     alert: AlertId,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, record, alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
@@ -198,7 +235,8 @@ async fn release_sweep(
         .max();
     let by_cell =
         subscribers::count_by_cell(&mut tx, &area::ranges(&cells_of(&released)), i64::MAX).await?;
-    let shards = cut(&released, &by_cell, dispatch.config.dispatch.shard_people);
+    let (shards, quotas) =
+        shards::of_round(&mut tx, dispatch, &record, alert.id, &released, &by_cell).await?;
     let round = NewRound {
         alert: &alert,
         kind: RoundKind::Sweep,
@@ -208,12 +246,27 @@ async fn release_sweep(
         area: &area_for_phones(&area::compact(&cells_of(&released))).encode_to_vec(),
         shards: &shards,
     };
-    rounds::release(&mut tx, &round, now).await?;
+    let number = rounds::release(&mut tx, &round, now).await?;
+    reach::set_quotas(&mut tx, alert.id, number, &quotas).await?;
     tx.commit().await?;
     dispatch.metrics.rounds_released.inc();
     dispatch.wake.shards();
     tracing::debug!(case.id = %case, shards = shards.len(), "sweep released");
     Ok(())
+}
+
+/// Until when a wave waits because sightings are being checked, the last of which came in at `last`; `None`
+/// if it does not, or no longer. It waits so long after it was due and after that sighting came in,
+/// whichever ends first.
+#[must_use]
+pub fn waits_until(
+    due_at: Timestamp,
+    last: Option<Timestamp>,
+    wait: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let until = last?.min(due_at) + wait;
+    (until > now).then_some(until)
 }
 
 /// What a wave would reach.
@@ -286,6 +339,18 @@ fn cells_of(cells: &[(Cell, f64)]) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wave_waits_for_a_sighting_but_not_for_ever() {
+        let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        let wait = SignedDuration::from_mins(15);
+        let waits = |due, last: Option<i64>, now| waits_until(at(due), last.map(at), wait, at(now));
+        assert_eq!(waits(30, None, 30), None);
+        assert_eq!(waits(30, Some(29), 30), Some(at(44)));
+        assert_eq!(waits(30, Some(29), 44), None, "nobody looked at it");
+        assert_eq!(waits(30, Some(40), 44), Some(at(45)));
+        assert_eq!(waits(30, Some(44), 45), None, "however many come");
+    }
 
     #[test]
     fn a_wave_is_wide_by_recipients_or_by_recipients_per_point() {
