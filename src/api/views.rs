@@ -101,7 +101,8 @@ async fn alert_dispatch(
             }
         };
         waves.push(json!({
-            "number": wave.number, "mass": wave.mass, "state": wave.state, "due_at": wave.due_at, "released_at": wave.released_at,
+            "number": wave.number, "mass": wave.mass, "state": wave.state,
+            "due_at": wave.due_at, "released_at": wave.released_at,
             "cost": cost, "approval": wave.approval,
             "needs_approval": wave.state == WaveState::Approval,
             "waits_for_sightings": waits.for_wave(&wave),
