@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_server(false)
         .build_client(false)
+        .bytes(".homeward.store.v1.Head")
         .compile_fds(store)?;
     Ok(())
 }

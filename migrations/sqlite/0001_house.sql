@@ -343,7 +343,7 @@ CREATE TABLE batches (
     -- The batch that told these people, for updates and recalls; this one waits until that has settled.
     source_id BLOB CONSTRAINT batches_source_fk REFERENCES batches (id),
     people INTEGER NOT NULL,
-    -- Tokens and person numbers (protobuf).
+    -- Tokens and person numbers (see homeward/store/v1/recipients.proto).
     recipients BLOB NOT NULL,
     fence INTEGER NOT NULL,
     reason TEXT,
@@ -351,13 +351,14 @@ CREATE TABLE batches (
     sending_at INTEGER,
     sent_at INTEGER,
     settled_at INTEGER,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    -- What the indexes are made of.
+    waiting INTEGER NOT NULL GENERATED ALWAYS AS (state = 'pending') STORED,
+    live INTEGER NOT NULL GENERATED ALWAYS AS (state IN ('pending', 'sending', 'sent')) STORED
 ) STRICT;
-CREATE INDEX batches_pending ON batches (app_id, urgency DESC, wave, probability DESC, id) WHERE state = 'pending';
-CREATE INDEX batches_pending_lowest ON batches (app_id, urgency, wave, probability DESC, id) WHERE state = 'pending';
-CREATE INDEX batches_in_flight ON batches (app_id, id) WHERE state IN ('sending', 'sent');
-CREATE INDEX batches_by_alert ON batches (alert_id, round);
-CREATE INDEX batches_expiring ON batches (expires_at) WHERE state IN ('pending', 'sending', 'sent');
+CREATE INDEX batches_waiting ON batches (app_id, urgency DESC, wave, probability DESC, id) WHERE waiting;
+CREATE INDEX batches_by_alert ON batches (alert_id);
+CREATE INDEX batches_live ON batches (expires_at, app_id) WHERE live;
 
 CREATE TABLE lanes (
     app_id INTEGER CONSTRAINT lanes_pk PRIMARY KEY CONSTRAINT lanes_app_fk REFERENCES apps (id),

@@ -1,12 +1,14 @@
 //! An alert as apps get it, put together from its parts.
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
+use prost::bytes::Bytes;
 
 use super::proto::v1;
-use super::recipients::{self, InvalidRecipients};
-use super::text;
-use crate::model::{AlertId, Batch, Kind, Report, Urgency};
+use super::{recipients, stored, text};
+use crate::model::{AlertId, Batch, Contents, Edition, Kind, Report, Urgency};
 
 /// How long a test alert may be shown.
 pub const TEST_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
@@ -116,39 +118,84 @@ impl From<Urgency> for v1::Urgency {
 /// A stored batch that cannot be put together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBatch {
+    /// There is no such revision.
+    #[error("a batch's alert is not there")]
+    Missing,
     /// What people read is not in the form it is stored in.
     #[error("reading a batch's alert: {0}")]
-    Content(prost::DecodeError),
+    Words(prost::DecodeError),
     /// Nor is the area.
     #[error("reading a batch's area: {0}")]
     Area(prost::DecodeError),
     /// Nor are the recipients.
-    #[error(transparent)]
-    Recipients(#[from] InvalidRecipients),
+    #[error("reading a batch's recipients: {0}")]
+    Recipients(prost::DecodeError),
 }
 
-/// A stored batch as it leaves the house: what people read, where it holds, whom to tell.
+/// Writes batches out as they leave the house: what people read, where it holds, whom to tell.
 ///
 /// The alert expires when the batch does, and is to its readers what the batch is: later waves share
-/// the words of the newest revision, but are an issue to those who read them first.
-///
-/// # Errors
-/// [`InvalidBatch`] names the part that is not in the form it is stored in.
-pub fn batch(batch: &Batch) -> Result<v1::AlertBatch, InvalidBatch> {
-    let mut alert = v1::Alert::decode(batch.content.as_slice()).map_err(InvalidBatch::Content)?;
+/// the words of the newest revision, but are an issue to those who read them first. It is written once for
+/// all batches that carry the same.
+pub struct Writer {
+    editions: HashMap<Edition, Contents>,
+    written: HashMap<(Edition, Kind, Timestamp), Bytes>,
+}
+
+impl Writer {
+    /// A writer of batches of these editions.
+    #[must_use]
+    pub fn new(editions: HashMap<Edition, Contents>) -> Self {
+        Self {
+            editions,
+            written: HashMap::new(),
+        }
+    }
+
+    /// A batch as `homeward.v1.AlertBatch` (protobuf).
+    ///
+    /// # Errors
+    /// [`InvalidBatch`] names the part that is not in the form it is stored in.
+    pub fn write(&mut self, batch: &Batch) -> Result<Vec<u8>, InvalidBatch> {
+        let head = stored::Head {
+            batch_id: batch.id.to_string(),
+            alert: self.alert(batch)?,
+        };
+        let tokens = recipients::tokens(&batch.recipients).map_err(InvalidBatch::Recipients)?;
+        let mut body = head.encode_to_vec();
+        body.extend_from_slice(&tokens);
+        Ok(body)
+    }
+
+    fn alert(&mut self, batch: &Batch) -> Result<Bytes, InvalidBatch> {
+        let key = (batch.edition, batch.kind, batch.expires_at);
+        if let Some(alert) = self.written.get(&key) {
+            return Ok(alert.clone());
+        }
+        let contents = self.editions.get(&batch.edition);
+        let contents = contents.ok_or(InvalidBatch::Missing)?;
+        let alert = alert(contents, batch.kind, batch.expires_at)?.encode_to_vec();
+        let alert = Bytes::from(alert);
+        self.written.insert(key, alert.clone());
+        Ok(alert)
+    }
+}
+
+fn alert(
+    contents: &Contents,
+    kind: Kind,
+    expires_at: Timestamp,
+) -> Result<v1::Alert, InvalidBatch> {
+    let words = contents.words.as_slice();
+    let mut alert = v1::Alert::decode(words).map_err(InvalidBatch::Words)?;
     // A recall is for everybody who was told, wherever they are by now.
-    if batch.kind != Kind::Recall && !batch.area.is_empty() {
-        let area = v1::Area::decode(batch.area.as_slice()).map_err(InvalidBatch::Area)?;
+    if kind != Kind::Recall && !contents.area.is_empty() {
+        let area = v1::Area::decode(contents.area.as_slice()).map_err(InvalidBatch::Area)?;
         alert.area = Some(area);
     }
-    alert.expires_at_s = batch.expires_at.as_second();
-    alert.kind = v1::Kind::from(batch.kind).into();
-    let tokens = recipients::decode(&batch.recipients)?.tokens;
-    Ok(v1::AlertBatch {
-        batch_id: batch.id.to_string(),
-        alert: Some(alert),
-        tokens,
-    })
+    alert.expires_at_s = expires_at.as_second();
+    alert.kind = v1::Kind::from(kind).into();
+    Ok(alert)
 }
 
 #[cfg(test)]
@@ -238,58 +285,106 @@ mod tests {
         assert_eq!(test.alert_id, id.to_string());
     }
 
-    fn stored() -> Batch {
+    fn stored() -> (Batch, Contents) {
         let alert = compose(&revision(Kind::Issue, None));
         let cell = Cell::at(Position::new(57.1, -2.1).unwrap(), h3o::Resolution::Nine);
-        Batch {
-            id: BatchId::fresh(),
-            app: crate::model::AppId(1),
+        let edition = Edition {
             alert: AlertId::fresh(),
             revision: 3,
+            round: 1,
+        };
+        let batch = Batch {
+            id: BatchId::fresh(),
+            app: crate::model::AppId(1),
+            edition,
             kind: Kind::Issue,
             people: 1,
             recipients: recipients::encode(vec![b"token".to_vec()], &[PersonNumber(9)]),
-            content: alert.encode_to_vec(),
-            area: area::area(&[cell]).encode_to_vec(),
             expires_at: at(9_000),
-        }
+        };
+        let contents = Contents {
+            words: alert.encode_to_vec(),
+            area: area::area(&[cell]).encode_to_vec(),
+        };
+        (batch, contents)
+    }
+
+    fn written(batch: &Batch, contents: Contents) -> Result<v1::AlertBatch, InvalidBatch> {
+        let mut writer = Writer::new(HashMap::from([(batch.edition, contents)]));
+        let first = writer.write(batch)?;
+        assert_eq!(writer.write(batch).unwrap(), first, "not the same again");
+        Ok(v1::AlertBatch::decode(first.as_slice()).unwrap())
     }
 
     #[test]
     fn a_batch_is_put_together() {
-        let stored = stored();
-        let sent = batch(&stored).unwrap();
-        assert_eq!(sent.batch_id, stored.id.to_string());
+        let (batch, contents) = stored();
+        let sent = written(&batch, contents.clone()).unwrap();
+        assert_eq!(sent.batch_id, batch.id.to_string());
         assert_eq!(sent.tokens, [b"token".to_vec()]);
         let alert = sent.alert.unwrap();
         assert_eq!(alert.expires_at_s, 9_000);
         assert_eq!(alert.area.unwrap().cells.len(), 1);
         let recall = Batch {
             kind: Kind::Recall,
-            ..stored
+            ..batch
         };
-        assert_eq!(batch(&recall).unwrap().alert.unwrap().area, None);
+        let recalled = written(&recall, contents).unwrap().alert.unwrap();
+        assert_eq!((recalled.kind(), recalled.area), (v1::Kind::Recall, None));
+    }
+
+    #[test]
+    fn one_writer_keeps_apart_what_batches_say() {
+        let (batch, contents) = stored();
+        let later = Batch {
+            kind: Kind::Update,
+            expires_at: at(9_500),
+            ..batch.clone()
+        };
+        let mut writer = Writer::new(HashMap::from([(batch.edition, contents)]));
+        let mut said = |batch: &Batch| {
+            let body = writer.write(batch).unwrap();
+            let alert = v1::AlertBatch::decode(body.as_slice())
+                .unwrap()
+                .alert
+                .unwrap();
+            (alert.kind(), alert.expires_at_s)
+        };
+        assert_eq!(said(&batch), (v1::Kind::Issue, 9_000));
+        assert_eq!(said(&later), (v1::Kind::Update, 9_500));
+        let unknown = Batch {
+            edition: Edition {
+                round: 2,
+                ..batch.edition
+            },
+            ..batch
+        };
+        assert_eq!(writer.write(&unknown), Err(InvalidBatch::Missing));
     }
 
     #[test]
     fn a_broken_part_is_named() {
         let broken = || b"\xff\xff\xff".to_vec();
-        let content = Batch {
-            content: broken(),
-            ..stored()
-        };
-        assert!(matches!(batch(&content), Err(InvalidBatch::Content(_))));
-        let area = Batch {
-            area: broken(),
-            ..stored()
-        };
-        assert!(matches!(batch(&area), Err(InvalidBatch::Area(_))));
-        let recipients = Batch {
-            recipients: broken(),
-            ..stored()
+        let (batch, contents) = stored();
+        let words = Contents {
+            words: broken(),
+            ..contents.clone()
         };
         assert!(matches!(
-            batch(&recipients),
+            written(&batch, words),
+            Err(InvalidBatch::Words(_))
+        ));
+        let area = Contents {
+            area: broken(),
+            ..contents.clone()
+        };
+        assert!(matches!(written(&batch, area), Err(InvalidBatch::Area(_))));
+        let recipients = Batch {
+            recipients: broken(),
+            ..batch
+        };
+        assert!(matches!(
+            written(&recipients, contents),
             Err(InvalidBatch::Recipients(_))
         ));
     }

@@ -151,10 +151,6 @@ pub struct Audience {
 /// When waves go out.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
 pub struct Waves {
     sighting_wait_min: u32,
 }

@@ -1,7 +1,7 @@
 //! Which batches an app's lane sends next: the best first, as many as the rate allows and the queue has
 //! room for, none whose case is not active, none by night.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use uuid::Uuid;
 use super::Dispatch;
 use super::lane::Tenure;
 use crate::audience::eligibility::{LATE, is_quiet, zone_or_utc};
-use crate::model::{AppId, BatchId, Kind};
-use crate::store::sending::{Claimed, Order};
-use crate::store::{Session, StoreError, lanes, sending, told};
+use crate::model::{AppId, BatchId, Contents, Edition, Kind, Urgency};
+use crate::store::sending::Claimed;
+use crate::store::{Session, StoreError, batches, lanes, sending, told};
 
 /// Batches looked at, claimed and published together.
-const WINDOW: i64 = 128;
+const WINDOW: i64 = 256;
 /// Of every ten people told, one is taken from the lowest urgency, so that nothing starves.
 const LOWEST_SHARE: i64 = 10;
 
@@ -61,7 +61,7 @@ impl Picker {
     }
 
     /// Picks and claims what the rate allows now and the queue has room for, beside what is in hand.
-    pub async fn pick(&mut self, in_hand: usize) -> Result<Result<Vec<Claimed>, Rest>, StoreError> {
+    pub async fn pick(&mut self, in_hand: usize) -> Result<Result<Window, Rest>, StoreError> {
         let Tenure {
             app, owner, fence, ..
         } = self.tenure.borrow().clone();
@@ -75,12 +75,18 @@ impl Picker {
         }
         let now = session.now().await?;
         let quiet = self.quiet_zones(&mut session, now).await?;
-        let best = sending::next(&mut session, app.id, now, Order::Best, WINDOW, &quiet).await?;
+        let best =
+            sending::next(&mut session, app.id, now, Urgency::Critical, WINDOW, &quiet).await?;
         if best.is_empty() {
             return Ok(Err(Rest::Idle));
         }
         let few = WINDOW / LOWEST_SHARE + 1;
-        let lowest = sending::next(&mut session, app.id, now, Order::Lowest, few, &quiet).await?;
+        let mut lowest = Vec::new();
+        for &urgency in Urgency::ALL {
+            if lowest.is_empty() {
+                lowest = sending::next(&mut session, app.id, now, urgency, few, &quiet).await?;
+            }
+        }
         drop(session);
         let asked = Instant::now();
         let room = self.dispatch.queue.room(&app).await.unwrap_or(0);
@@ -133,6 +139,15 @@ impl Picker {
     }
 }
 
+/// Batches that were claimed to be published together.
+#[derive(Default)]
+pub(super) struct Window {
+    /// The batches, best first.
+    pub batches: Vec<Claimed>,
+    /// What they say.
+    pub contents: HashMap<Edition, Contents>,
+}
+
 /// Claims batches, and counts those that waited for long as told now.
 async fn claim(
     dispatch: &Dispatch,
@@ -140,14 +155,16 @@ async fn claim(
     ids: &[BatchId],
     quiet: &[String],
     now: Timestamp,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Window, StoreError> {
     let mut tx = dispatch.store.begin().await?;
-    let claimed = sending::claim(&mut tx, owner, ids, quiet, now).await?;
-    let mut late: Vec<_> = claimed
+    let batches = sending::claim(&mut tx, owner, ids, quiet, now).await?;
+    let editions = batches.iter().map(|one| one.batch.edition);
+    let contents = batches::contents(&mut tx, editions).await?;
+    let mut late: Vec<_> = batches
         .iter()
         .filter(|one| one.first && one.batch.kind == Kind::Issue)
         .filter(|one| now.duration_since(one.made_at) > LATE)
-        .map(|one| (one.batch.alert, one.round))
+        .map(|one| (one.batch.edition.alert, one.batch.edition.round))
         .collect();
     late.sort_unstable();
     late.dedup();
@@ -155,7 +172,7 @@ async fn claim(
         told::sent_late(&mut tx, alert, round, now).await?;
     }
     tx.commit().await?;
-    Ok(claimed)
+    Ok(Window { batches, contents })
 }
 
 /// A batch that may be sent next.

@@ -122,8 +122,8 @@ pub async fn write_revision(
 pub(super) fn persons(alert: AlertId, batches: &[Vec<u8>]) -> Vec<(AlertId, PersonNumber)> {
     batches
         .iter()
-        .filter_map(|bytes| recipients::decode(bytes).ok())
-        .flat_map(|recipients| recipients.persons)
+        .filter_map(|bytes| recipients::persons(bytes).ok())
+        .flatten()
         .map(|person| (alert, person))
         .collect()
 }

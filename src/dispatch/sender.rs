@@ -4,17 +4,16 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::lane::Tenure;
-use super::pick::{Picker, Rest};
+use super::pick::{Picker, Rest, Window};
 use super::recall::persons;
 use super::{Dispatch, pause};
-use crate::alert::compose;
+use crate::alert::compose::Writer;
 use crate::model::{App, BatchId};
 use crate::queue::{Message, Published, QueueError};
 use crate::store::sending::Claimed;
@@ -172,13 +171,13 @@ impl Sender {
 
     /// Sends until there is nothing to send for now.
     async fn send(&mut self) -> Result<Rest, StoreError> {
-        let mut claimed = Vec::new();
+        let mut claimed = Window::default();
         let mut outcome = Outcome::default();
         let mut rest = None;
         let mut failed = None;
         loop {
             let tenure = self.tenure();
-            let in_hand = claimed.len();
+            let in_hand = claimed.batches.len();
             let recording = !outcome.is_empty();
             let picks = rest.is_none() && failed.is_none() && !self.shutdown.is_cancelled();
             let published = publish(&self.dispatch, &tenure.app, claimed);
@@ -197,11 +196,11 @@ impl Sender {
                 Ok(Ok(claimed)) => claimed,
                 Ok(Err(none)) => {
                     rest.get_or_insert(none);
-                    Vec::new()
+                    Window::default()
                 }
                 Err(error) => {
                     failed.get_or_insert(error);
-                    Vec::new()
+                    Window::default()
                 }
             };
             if outcome.not_sent() {
@@ -210,7 +209,7 @@ impl Sender {
                 // A recall may have waited for what has been recorded now.
                 rest = None;
             }
-            if claimed.is_empty() && outcome.is_empty() && !recording {
+            if claimed.batches.is_empty() && outcome.is_empty() && !recording {
                 return failed.map_or(Ok(rest.unwrap_or(Rest::Idle)), Err);
             }
         }
@@ -238,20 +237,21 @@ impl Complaints {
 }
 
 /// Publishes what was claimed and says what became of it.
-async fn publish(dispatch: &Dispatch, app: &App, claimed: Vec<Claimed>) -> Outcome {
+async fn publish(dispatch: &Dispatch, app: &App, claimed: Window) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut messages = Vec::with_capacity(claimed.len());
-    let mut sent = Vec::with_capacity(claimed.len());
+    let mut messages = Vec::with_capacity(claimed.batches.len());
+    let mut sent = Vec::with_capacity(claimed.batches.len());
+    let mut writer = Writer::new(claimed.contents);
     for Claimed {
         batch, first, life, ..
-    } in claimed
+    } in claimed.batches
     {
-        match compose::batch(&batch) {
+        match writer.write(&batch) {
             Ok(body) => {
                 messages.push(Message {
                     id: batch.id,
                     kind: batch.kind,
-                    body: body.encode_to_vec(),
+                    body,
                     life,
                 });
                 sent.push((batch.id, first, batch.kind, batch.people));

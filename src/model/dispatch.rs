@@ -233,27 +233,41 @@ impl SubscriberFlags {
     }
 }
 
-/// A batch on its way to an app, with all that is needed to write it out.
+/// A batch on its way to an app.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Its id; never changes.
     pub id: BatchId,
     /// The app it goes to.
     pub app: AppId,
-    /// The alert it carries.
-    pub alert: AlertId,
-    /// The alert's revision.
-    pub revision: i64,
-    /// What it says.
+    /// What it carries.
+    pub edition: Edition,
+    /// What it is to those it tells.
     pub kind: Kind,
     /// How many people it tells.
     pub people: i64,
-    /// Who they are (see the alert room's `Recipients`).
+    /// Who they are (see the alert room's `recipients`).
     pub recipients: Vec<u8>,
-    /// The alert as people read it (protobuf).
-    pub content: Vec<u8>,
-    /// The area for the phone (protobuf); empty for a recall.
-    pub area: Vec<u8>,
     /// When it expires.
     pub expires_at: Timestamp,
+}
+
+/// One revision of an alert as one round spreads it: its batches have the same words and area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Edition {
+    /// The alert.
+    pub alert: AlertId,
+    /// Its revision.
+    pub revision: i64,
+    /// The round.
+    pub round: i64,
+}
+
+/// What an edition says and where it holds, as the store keeps it.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The alert as people read it (protobuf).
+    pub words: Vec<u8>,
+    /// The area for the phone (protobuf); empty for a test.
+    pub area: Vec<u8>,
 }

@@ -20,8 +20,8 @@ pub use case::{
 pub use cell::{Cell, CellRange, InvalidCell, SUBSCRIBER_RESOLUTION};
 pub use clues::{Clues, KnownPlace, PlaceKind, Policy, Transport};
 pub use dispatch::{
-    AlertRecord, Batch, BatchState, Candidate, CapBudget, Kind, PlanCause, Reason, ReceiptKind,
-    SubscriberFlags, WaveState,
+    AlertRecord, Batch, BatchState, Candidate, CapBudget, Contents, Edition, Kind, PlanCause,
+    Reason, ReceiptKind, SubscriberFlags, WaveState,
 };
 pub use holder::{Agency, App, BatchFormat, Caller, Holder, Operator, Scope};
 pub use ids::{

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use jiff::Timestamp;
 use prost::Message as _;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -14,8 +13,9 @@ use tokio::time::{Instant, Interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
 
-use crate::alert::compose;
+use super::watch::watch;
 use crate::alert::proto::v1::alerts_server::Alerts;
 use crate::alert::proto::v1::consume_request::Message as Said;
 use crate::alert::proto::v1::{AlertBatch, ConsumeRequest, WatchRequest};
@@ -25,7 +25,7 @@ use crate::keys::{self, RateLimits};
 use crate::model::{AppId, BatchId, Holder};
 use crate::queue::{Delivery, Next, Subscription};
 use crate::store::handed::HandOn;
-use crate::store::{Cause, Store, StoreError, backlog, handed};
+use crate::store::{Cause, Store, StoreError, handed};
 
 /// Unacknowledged batches of a stream that does not say how many it can take.
 const IN_FLIGHT: u32 = 16;
@@ -128,17 +128,18 @@ impl Alerts for AlertsService {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Batches>, Status> {
         let (key, _) = self.app(&request).await?;
-        let since = self
+        let now = self
             .dispatch
             .store
             .now()
             .await
             .map_err(|error| unavailable(&error))?;
         let (out, batches) = mpsc::channel(16);
+        let seen = (now, BatchId(Uuid::max()));
         tokio::spawn(watch(
             self.dispatch.clone(),
             key,
-            since,
+            seen,
             out,
             self.shutdown.clone(),
         ));
@@ -147,20 +148,20 @@ impl Alerts for AlertsService {
 }
 
 /// What a stream was opened with.
-struct AppKey {
-    app: AppId,
+pub(super) struct AppKey {
+    pub app: AppId,
     secret: SecretString,
 }
 
 impl AppKey {
     /// Ticks when the key is to be looked up again.
-    fn checks() -> Interval {
+    pub fn checks() -> Interval {
         tokio::time::interval_at(Instant::now() + KEY_CHECK_EVERY, KEY_CHECK_EVERY)
     }
 
     /// Looks whether the key is still the app's. A database that does not answer ends no stream: nothing
     /// is handed on without it either.
-    async fn check(&self, store: &Store) -> Result<(), Status> {
+    pub async fn check(&self, store: &Store) -> Result<(), Status> {
         match keys::caller(store, &self.secret).await {
             Ok(Some(caller)) if matches!(caller.holder, Holder::App(id, _) if id == self.app) => {
                 Ok(())
@@ -352,59 +353,12 @@ enum Fate {
     Dead,
 }
 
-/// Shows what an app is sent, as it is sent, from a moment on.
-async fn watch(
-    dispatch: Dispatch,
-    key: AppKey,
-    mut since: Timestamp,
-    out: mpsc::Sender<Result<AlertBatch, Status>>,
-    shutdown: CancellationToken,
-) {
-    let mut wake = dispatch.wake.batches_listener();
-    let mut checks = AppKey::checks();
-    loop {
-        let sent = match dispatch.store.read().await {
-            Ok(mut session) => backlog::sent_since(&mut session, key.app, since).await,
-            Err(error) => Err(error),
-        };
-        match sent {
-            Ok(sent) => {
-                for (at, batch) in sent {
-                    since = since.max(at);
-                    let Ok(batch) = compose::batch(&batch) else {
-                        continue;
-                    };
-                    if out.send(Ok(batch)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(error) => {
-                let _ = out.send(Err(unavailable(&error))).await;
-                return;
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = out.closed() => return,
-            _ = checks.tick() => {
-                if let Err(status) = key.check(&dispatch.store).await {
-                    let _ = out.send(Err(status)).await;
-                    return;
-                }
-            }
-            _ = wake.changed() => {}
-            () = tokio::time::sleep(dispatch.config.dispatch.poll()) => {}
-        }
-    }
-}
-
 fn batch_id(text: &str) -> Result<BatchId, Status> {
     text.parse()
         .map_err(|_| Status::invalid_argument("batch_id: the id of a batch is expected"))
 }
 
-fn unavailable(error: &StoreError) -> Status {
+pub(super) fn unavailable(error: &StoreError) -> Status {
     tracing::warn!(error = %error, "the database did not answer a stream");
     Status::unavailable("the database is not available, try again")
 }

@@ -1,6 +1,6 @@
 //! Looking at batches: where an alert's are, what waits, what is dead, what an app was sent.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::batches::to_batch;
 use super::sql::statements;
@@ -16,7 +16,7 @@ statements! {
     SELECT_BACKLOG {
         "SELECT app_id, state, count(*) AS batches, CAST(sum(people) AS BIGINT) AS people,
                 min(made_at) AS oldest
-         FROM batches WHERE state IN ('pending', 'sending', 'sent') GROUP BY app_id, state"
+         FROM batches WHERE live GROUP BY app_id, state"
     }
     SELECT_DEAD {
         "SELECT id, app_id, alert_id, kind, people, reason, settled_at, expires_at FROM batches
@@ -30,16 +30,14 @@ statements! {
         "SELECT id FROM batches
          WHERE alert_id = $2 AND app_id = $1 AND sending_at IS NOT NULL LIMIT 1"
     }
-    SELECT_SENDING_TOOK {
+    SELECT_SENDING {
         "SELECT min(sending_at) AS began, max(sent_at) AS ended FROM batches
          WHERE alert_id = $1 AND kind = 'issue'"
     }
     SELECT_SENT_SINCE {
-        "SELECT b.id, b.app_id, b.alert_id, b.revision, b.kind, b.people, b.recipients, b.expires_at,
-                r.content, o.area, b.sending_at FROM batches b
-         JOIN revisions r ON r.alert_id = b.alert_id AND r.revision = b.revision
-         LEFT JOIN rounds o ON o.alert_id = b.alert_id AND o.number = b.round
-         WHERE b.app_id = $1 AND b.sending_at > $2 ORDER BY b.sending_at, b.id LIMIT 256"
+        "SELECT id, app_id, alert_id, revision, round, kind, people, recipients, expires_at, sending_at
+         FROM batches WHERE app_id = $1 AND (sending_at > $2 OR (sending_at = $2 AND id > $3))
+         ORDER BY sending_at, id LIMIT 256"
     }
 }
 
@@ -208,43 +206,42 @@ pub async fn was_sent(
     Ok(row.is_some())
 }
 
-/// From the first issue of an alert that was claimed for sending to the last that a queue confirmed;
-/// zero if none was.
+/// When the first issue of an alert was claimed for sending, and when a queue confirmed the last; none if
+/// nothing was.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn sending_took(
+pub async fn sending(
     session: &mut Session,
     alert: AlertId,
-) -> Result<SignedDuration, StoreError> {
-    let row = session
-        .query(&SELECT_SENDING_TOOK)
-        .bind(alert)
-        .fetch_one()
-        .await?;
-    let began = row.time_or_none("began")?;
-    let ended = row.time_or_none("ended")?;
-    Ok(ended.zip(began).map_or(SignedDuration::ZERO, |(ended, began)| {
-        ended.duration_since(began)
-    }))
+) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    let row = session.query(&SELECT_SENDING).bind(alert).fetch_one().await?;
+    Ok(row.time_or_none("began")?.zip(row.time_or_none("ended")?))
 }
 
-/// What an app was sent after a moment, in order, with the moment of each.
+/// How far somebody has looked at what an app was sent: the moment it was claimed for sending, and the batch.
+pub type Seen = (Timestamp, BatchId);
+
+/// What an app was sent since, in order, at most 256 batches.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn sent_since(
     session: &mut Session,
     app: AppId,
-    since: Timestamp,
-) -> Result<Vec<(Timestamp, Batch)>, StoreError> {
+    (at, id): Seen,
+) -> Result<Vec<(Seen, Batch)>, StoreError> {
     let rows = session
         .query(&SELECT_SENT_SINCE)
         .bind(app)
-        .bind(since.as_millisecond())
+        .bind(at.as_millisecond())
+        .bind(id)
         .fetch_all()
         .await?;
     rows.iter()
-        .map(|row| Ok((row.time("sending_at")?, to_batch(row)?)))
+        .map(|row| {
+            let batch = to_batch(row)?;
+            Ok(((row.time("sending_at")?, batch.id), batch))
+        })
         .collect()
 }

@@ -1,11 +1,13 @@
 //! Batches: made by fan-out, copied as updates and recalls, withdrawn, expired.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::sql::{Row, Values, statements};
 use super::{Session, StoreError, Tx};
-use crate::model::{AlertId, AppId, Batch, CaseId, Kind};
+use crate::model::{AlertId, AppId, Batch, CaseId, Contents, Edition, Kind};
 
 statements! {
     INSERT_BATCHES {
@@ -44,6 +46,11 @@ statements! {
                      b.probability, 'pending', b.id, b.people, b.recipients, 0, $3, $4
                  FROM json_each($5) new CROSS JOIN batches b WHERE b.id = unhex(new.value->>1)"
     }
+    SELECT_CONTENTS {
+        "SELECT r.content, o.area FROM revisions r
+         LEFT JOIN rounds o ON o.alert_id = r.alert_id AND o.number = $3
+         WHERE r.alert_id = $1 AND r.revision = $2"
+    }
     WITHDRAW_PENDING {
         "UPDATE batches SET state = 'withdrawn', reason = 'recalled', settled_at = $2
          WHERE alert_id = $1 AND state = 'pending' AND kind IN ('issue', 'update')
@@ -56,16 +63,16 @@ statements! {
     }
     SELECT_EXPIRED_ALERTS {
         "SELECT DISTINCT a.id AS alert_id, a.case_id FROM batches b JOIN alerts a ON a.id = b.alert_id
-         WHERE b.expires_at <= $1 AND b.state IN ('pending', 'sending', 'sent') AND b.kind <> 'test'
+         WHERE b.expires_at <= $1 AND b.live AND b.kind <> 'test'
          LIMIT 64"
     }
     EXPIRE_TESTS {
         "UPDATE batches SET state = 'expired', settled_at = $1
-         WHERE expires_at <= $1 AND state IN ('pending', 'sending', 'sent') AND kind = 'test'"
+         WHERE expires_at <= $1 AND live AND kind = 'test'"
     }
     EXPIRE_BATCHES {
         "UPDATE batches SET state = 'expired', settled_at = $2
-         WHERE alert_id = $1 AND expires_at <= $2 AND state IN ('pending', 'sending', 'sent')
+         WHERE alert_id = $1 AND expires_at <= $2 AND live
          RETURNING kind, sending_at, recipients"
     }
 }
@@ -270,17 +277,47 @@ pub async fn expire(
     to_withdrawn(&rows)
 }
 
+/// What editions say and where they hold, each once; left out is what is not there any more.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn contents(
+    session: &mut Session,
+    editions: impl Iterator<Item = Edition>,
+) -> Result<HashMap<Edition, Contents>, StoreError> {
+    let mut contents = HashMap::new();
+    for edition in editions {
+        if contents.contains_key(&edition) {
+            continue;
+        }
+        let row = session
+            .query(&SELECT_CONTENTS)
+            .bind(edition.alert)
+            .bind(edition.revision)
+            .bind(edition.round)
+            .fetch_optional()
+            .await?;
+        if let Some(row) = row {
+            let area = row.get::<Option<Vec<u8>>>("area")?.unwrap_or_default();
+            let words = row.get("content")?;
+            contents.insert(edition, Contents { words, area });
+        }
+    }
+    Ok(contents)
+}
+
 pub(super) fn to_batch(row: &Row) -> Result<Batch, StoreError> {
     Ok(Batch {
         id: row.get("id")?,
         app: row.get("app_id")?,
-        alert: row.get("alert_id")?,
-        revision: row.get("revision")?,
+        edition: Edition {
+            alert: row.get("alert_id")?,
+            revision: row.get("revision")?,
+            round: row.get("round")?,
+        },
         kind: row.named("kind")?,
         people: row.get("people")?,
         recipients: row.get("recipients")?,
-        content: row.get("content")?,
-        area: row.get::<Option<Vec<u8>>>("area")?.unwrap_or_default(),
         expires_at: row.time("expires_at")?,
     })
 }

@@ -8,13 +8,12 @@ use super::sql::{Values, statements};
 use super::{Session, StoreError, Tx};
 use crate::model::{AppId, BatchId, BatchState, Kind, Urgency};
 
-// `state || ''`: see `sending`.
 statements! {
     MARK_TAKEN {
         postgres: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
                    WHERE id = ANY($3) AND app_id = $1
-                     AND (state || '' IN ('sending', 'sent')
-                        OR (state || '' = 'pending' AND sending_at IS NOT NULL))"
+                     AND (state IN ('sending', 'sent')
+                        OR (state = 'pending' AND sending_at IS NOT NULL))"
         sqlite: "UPDATE batches SET state = 'taken', sent_at = coalesce(sent_at, $2), settled_at = $2
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($3)) AND app_id = $1
                    AND (state IN ('sending', 'sent') OR (state = 'pending' AND sending_at IS NOT NULL))"

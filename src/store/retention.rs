@@ -164,7 +164,7 @@ mod tests {
     use super::super::batches::NewBatches;
     use super::super::{Pools, Store, alerts, backlog, batches, holders, receipts};
     use super::*;
-    use crate::model::{AlertId, AppId, BatchFormat, Kind, ReceiptKind};
+    use crate::model::{AlertId, AppId, BatchFormat, BatchId, Kind, ReceiptKind};
 
     const PEOPLE: i64 = 3;
 
@@ -204,6 +204,9 @@ mod tests {
         (store, app, alert)
     }
 
+    /// Before any batch.
+    const BEGINNING: backlog::Seen = (Timestamp::UNIX_EPOCH, BatchId(uuid::Uuid::nil()));
+
     async fn mark_sent(store: &Store) {
         let Pools::Sqlite { writer, .. } = &store.0 else {
             unreachable!()
@@ -236,7 +239,7 @@ mod tests {
             (end, 0, true),
         ] {
             assert_eq!(erase_tests(&mut tx, at).await.unwrap(), erased);
-            let sent = backlog::sent_since(&mut tx, app, Timestamp::UNIX_EPOCH)
+            let sent = backlog::sent_since(&mut tx, app, BEGINNING)
                 .await
                 .unwrap();
             assert_eq!(sent.len(), 2);
@@ -255,7 +258,7 @@ mod tests {
         mark_sent(&store).await;
         let mut tx = store.begin().await.unwrap();
         let opened = ReceiptKind::Opened;
-        for (_, batch) in backlog::sent_since(&mut tx, app, now).await.unwrap() {
+        for (_, batch) in backlog::sent_since(&mut tx, app, BEGINNING).await.unwrap() {
             for people in [1, i64::MAX] {
                 assert!(
                     receipts::put(&mut tx, app, batch.id, opened, people, now)

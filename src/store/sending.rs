@@ -12,50 +12,28 @@ use uuid::Uuid;
 use super::batches::to_batch;
 use super::sql::{Values, statements};
 use super::{Session, StoreError, Tx, lanes};
-use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind};
+use crate::model::{AlertId, AppId, Batch, BatchId, BatchState, Kind, Urgency};
 
-// Where batches are named by their ids, `state || ''` keeps PostgreSQL from walking an index of all that
-// waits or is on its way instead: after a big wave its statistics still say that hardly anything does.
 statements! {
-    NEXT_BEST {
+    NEXT {
         postgres: "SELECT b.id, b.people FROM batches b
          LEFT JOIN alerts a ON a.id = b.alert_id
          LEFT JOIN cases c ON c.id = a.case_id
          LEFT JOIN batches s ON s.id = b.source_id
-         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
+         WHERE b.app_id = $1 AND b.waiting AND b.expires_at > $2 AND b.urgency <= $3
            AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
-                AND (a.urgency = 'critical' OR c.time_zone <> ALL ($4))))
+                AND (a.urgency = 'critical' OR c.time_zone <> ALL ($5))))
            AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
-         ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $3"
+         ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $4"
         sqlite: "SELECT b.id, b.people FROM batches b
          LEFT JOIN alerts a ON a.id = b.alert_id
          LEFT JOIN cases c ON c.id = a.case_id
          LEFT JOIN batches s ON s.id = b.source_id
-         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
+         WHERE b.app_id = $1 AND b.waiting AND b.expires_at > $2 AND b.urgency <= $3
            AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
-                AND (a.urgency = 'critical' OR c.time_zone NOT IN (SELECT value->>0 FROM json_each($4)))))
+                AND (a.urgency = 'critical' OR c.time_zone NOT IN (SELECT value->>0 FROM json_each($5)))))
            AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
-         ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $3"
-    }
-    NEXT_LOWEST {
-        postgres: "SELECT b.id, b.people FROM batches b
-         LEFT JOIN alerts a ON a.id = b.alert_id
-         LEFT JOIN cases c ON c.id = a.case_id
-         LEFT JOIN batches s ON s.id = b.source_id
-         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
-           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
-                AND (a.urgency = 'critical' OR c.time_zone <> ALL ($4))))
-           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
-         ORDER BY b.urgency, b.wave, b.probability DESC, b.id LIMIT $3"
-        sqlite: "SELECT b.id, b.people FROM batches b
-         LEFT JOIN alerts a ON a.id = b.alert_id
-         LEFT JOIN cases c ON c.id = a.case_id
-         LEFT JOIN batches s ON s.id = b.source_id
-         WHERE b.app_id = $1 AND b.state = 'pending' AND b.expires_at > $2
-           AND (b.kind IN ('recall', 'test') OR (a.closed_at IS NULL AND c.state = 'active'
-                AND (a.urgency = 'critical' OR c.time_zone NOT IN (SELECT value->>0 FROM json_each($4)))))
-           AND (s.id IS NULL OR (s.sending_at IS NOT NULL AND s.state NOT IN ('pending', 'sending')))
-         ORDER BY b.urgency, b.wave, b.probability DESC, b.id LIMIT $3"
+         ORDER BY b.urgency DESC, b.wave, b.probability DESC, b.id LIMIT $4"
     }
     SHARE_CASES {
         postgres: "SELECT pg_advisory_xact_lock_shared(hashtextextended(id::text, 0)) FROM (
@@ -68,7 +46,7 @@ statements! {
         postgres: "SELECT pg_advisory_xact_lock_shared(hashtextextended(id::text, 0)) FROM (
                        SELECT DISTINCT a.case_id AS id FROM alerts a
                        JOIN batches b ON b.alert_id = a.id
-                       WHERE b.app_id = $1 AND b.state IN ('sending', 'sent')
+                       WHERE b.app_id = $1 AND b.live AND b.state IN ('sending', 'sent')
                          AND a.case_id IS NOT NULL ORDER BY 1) AS ordered"
         sqlite: "SELECT $1 AS id"
     }
@@ -82,7 +60,7 @@ statements! {
     CLAIM_BATCHES {
         postgres: "UPDATE batches SET state = 'sending', fence = $3,
                        sending_at = coalesce(sending_at, $4)
-                   WHERE id = ANY($5) AND app_id = $1 AND state || '' = 'pending' AND expires_at > $4
+                   WHERE id = ANY($5) AND app_id = $1 AND state = 'pending' AND expires_at > $4
                      AND EXISTS (SELECT 1 FROM lanes l WHERE l.app_id = $1 AND l.owner = $2
                                  AND l.fence = $3 AND l.lease_until > $4)
                      AND NOT EXISTS (SELECT 1 FROM switches WHERE name = 'lanes_held' AND is_on)
@@ -93,11 +71,7 @@ statements! {
                                  AND (a.urgency = 'critical' OR c.time_zone <> ALL ($6))))))
                      AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
                          AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
-                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at, made_at, round,
-                       (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
-                            AND r.revision = batches.revision) AS content,
-                       (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
-                            AND o.number = batches.round) AS area"
+                   RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at, made_at, round"
         sqlite: "UPDATE batches SET state = 'sending', fence = $3,
                      sending_at = coalesce(sending_at, $4)
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($5)) AND app_id = $1
@@ -113,11 +87,7 @@ statements! {
                                    (SELECT value->>0 FROM json_each($6)))))))
                    AND NOT EXISTS (SELECT 1 FROM batches s WHERE s.id = batches.source_id
                        AND (s.sending_at IS NULL OR s.state IN ('pending', 'sending')))
-                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at, made_at, round,
-                     (SELECT content FROM revisions r WHERE r.alert_id = batches.alert_id
-                          AND r.revision = batches.revision) AS content,
-                     (SELECT area FROM rounds o WHERE o.alert_id = batches.alert_id
-                          AND o.number = batches.round) AS area"
+                 RETURNING id, app_id, alert_id, revision, kind, people, recipients, expires_at, sending_at, made_at, round"
     }
     GIVE_BACK {
         postgres: "UPDATE batches SET
@@ -126,7 +96,7 @@ statements! {
                                AND (NOT $3 OR a.revision = batches.revision))
                            THEN 'pending' ELSE 'withdrawn' END,
                        sending_at = CASE WHEN $3 THEN NULL ELSE sending_at END
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state || '' = 'sending'
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'
                    RETURNING id, alert_id, kind, state, recipients"
         sqlite: "UPDATE batches SET
                      state = CASE WHEN kind IN ('recall', 'test') OR EXISTS (
@@ -147,21 +117,21 @@ statements! {
     }
     MARK_SENT {
         postgres: "UPDATE batches SET state = 'sent', sent_at = $3
-                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state || '' = 'sending'"
+                   WHERE id = ANY($4) AND app_id = $1 AND fence = $2 AND state = 'sending'"
         sqlite: "UPDATE batches SET state = 'sent', sent_at = $3
                  WHERE id IN (SELECT unhex(value->>0) FROM json_each($4)) AND app_id = $1
                    AND fence = $2 AND state = 'sending'"
     }
     REQUEUE_LOST {
         "UPDATE batches SET state = 'pending'
-         WHERE app_id = $1 AND state IN ('sending', 'sent') AND expires_at > $2
+         WHERE app_id = $1 AND live AND state IN ('sending', 'sent') AND expires_at > $2
            AND (state = 'sending' OR $3)
            AND (kind IN ('recall', 'test')
                 OR EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NULL))"
     }
     SETTLE_LOST_OF_CLOSED {
         "UPDATE batches SET state = 'expired', reason = 'recalled', settled_at = $2
-         WHERE app_id = $1 AND kind IN ('issue', 'update') AND state IN ('sending', 'sent')
+         WHERE app_id = $1 AND kind IN ('issue', 'update') AND live AND state IN ('sending', 'sent')
            AND (state = 'sending' OR $3)
            AND EXISTS (SELECT 1 FROM alerts a WHERE a.id = alert_id AND a.closed_at IS NOT NULL)"
     }
@@ -176,17 +146,8 @@ pub async fn active_zones(session: &mut Session) -> Result<Vec<String>, StoreErr
     rows.iter().map(|row| row.get("time_zone")).collect()
 }
 
-/// Which end of the backlog to take from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Most urgent first.
-    Best,
-    /// Least urgent first, so that nothing starves.
-    Lowest,
-}
-
-/// The batches an app's lane should send next: id and people. Left out is what would disturb people in
-/// time zones where it is night (`quiet`), unless it is critical.
+/// The batches an app's lane should send next, best first, of an urgency of at most this rank: id and people.
+/// Left out is what would disturb people in time zones where it is night (`quiet`), unless it is critical.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -194,18 +155,15 @@ pub async fn next(
     session: &mut Session,
     app: AppId,
     now: Timestamp,
-    order: Order,
+    most_urgent: Urgency,
     limit: i64,
     quiet: &[String],
 ) -> Result<Vec<(BatchId, i64)>, StoreError> {
-    let statement = match order {
-        Order::Best => &NEXT_BEST,
-        Order::Lowest => &NEXT_LOWEST,
-    };
     let rows = session
-        .query(statement)
+        .query(&NEXT)
         .bind(app)
         .bind(now.as_millisecond())
+        .bind(most_urgent.rank())
         .bind(limit)
         .bind_columns(&[Values::Text(quiet)])
         .fetch_all()
@@ -222,8 +180,6 @@ pub struct Claimed {
     pub first: bool,
     /// How long it is still worth delivering.
     pub life: Duration,
-    /// The round that made it.
-    pub round: i64,
     /// When fan-out made it.
     pub made_at: Timestamp,
 }
@@ -263,12 +219,11 @@ pub async fn claim(
                 batch: to_batch(row)?,
                 first,
                 life: life.try_into().unwrap_or(Duration::ZERO),
-                round: row.get("round")?,
                 made_at: row.time("made_at")?,
             })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
-    claimed.sort_by_key(|claimed| ids.iter().position(|id| *id == claimed.batch.id.0));
+    claimed.sort_by_cached_key(|claimed| ids.iter().position(|id| *id == claimed.batch.id.0));
     Ok(claimed)
 }
 

@@ -52,7 +52,7 @@ async fn what_was_never_sent_leaves_the_told_list_when_it_expires(house: House) 
     let persons: Vec<PersonNumber> = expired
         .unsent
         .iter()
-        .flat_map(|bytes| recipients::decode(bytes).unwrap().persons)
+        .flat_map(|bytes| recipients::persons(bytes).unwrap())
         .collect();
     told::take_off(&mut tx, persons.iter().map(|one| (waiting.alert, *one)))
         .await

@@ -220,7 +220,7 @@ async fn given_back(house: &House, at_the_same_moment: bool) {
                 .await
                 .unwrap();
             for (alert, bytes) in unsent {
-                let persons = recipients::decode(&bytes).unwrap().persons;
+                let persons = recipients::persons(&bytes).unwrap();
                 let people = persons.into_iter().map(|one| (alert, one));
                 told::take_off(&mut tx, people).await.unwrap();
             }

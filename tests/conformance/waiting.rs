@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use homeward::alert::recipients;
 use homeward::cases::Desk;
 use homeward::cases::steps::{self, CloseRequest};
-use homeward::model::{AlertId, AppId, BatchId, CaseId, Outcome, PersonNumber};
+use homeward::model::{AlertId, AppId, BatchId, CaseId, Outcome, PersonNumber, Urgency};
 use homeward::planning::Planner;
-use homeward::store::sending::{self, Claimed, Order};
+use homeward::store::sending::{self, Claimed};
 use homeward::store::{Tx, lanes, told};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -61,7 +61,7 @@ impl Waiting {
         let now = house.now().await;
         let app = app_id(&caller);
         let mut session = house.store().read().await.unwrap();
-        let next = sending::next(&mut session, app, now, Order::Best, 99, &[])
+        let next = sending::next(&mut session, app, now, Urgency::Critical, 99, &[])
             .await
             .unwrap();
         let batches: Vec<BatchId> = next.into_iter().map(|(id, _)| id).collect();
@@ -149,11 +149,9 @@ impl Waiting {
             .collect();
         assert!(issues.is_empty(), "no issue after the close");
         let claimed = self.claim(house, owner, fence, &sendable).await;
-        let persons = claimed.iter().flat_map(|claimed| {
-            recipients::decode(&claimed.batch.recipients)
-                .unwrap()
-                .persons
-        });
+        let persons = claimed
+            .iter()
+            .flat_map(|claimed| recipients::persons(&claimed.batch.recipients).unwrap());
         persons.collect::<BTreeSet<PersonNumber>>().len()
     }
 
@@ -172,7 +170,7 @@ impl Waiting {
 
     pub async fn sendable(&self, house: &House) -> Vec<BatchId> {
         let mut session = house.store().read().await.unwrap();
-        let next = sending::next(&mut session, self.app, self.now, Order::Best, 99, &[])
+        let next = sending::next(&mut session, self.app, self.now, Urgency::Critical, 99, &[])
             .await
             .unwrap();
         next.into_iter().map(|(id, _)| id).collect()

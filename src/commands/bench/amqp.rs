@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
     QueueDeclareOptions, QueuePurgeOptions,
@@ -46,6 +47,9 @@ pub struct Args {
     /// Cases whose first batch is waited for.
     #[arg(long, default_value_t = 50)]
     cases: usize,
+    /// Cases whose first waves make the backlog of a round.
+    #[arg(long, default_value_t = 8)]
+    backlog: usize,
 }
 
 /// Measures and prints.
@@ -61,7 +65,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let channel = connection.create_channel().await?;
 
     let first_ms = first_batches(&ground, &channel, args.cases).await?;
-    let (lane, bare) = lane_and_bare(&ground, &connection, &channel, args.rounds).await?;
+    let (lane, bare) = lane_and_bare(&ground, &connection, &channel, args).await?;
     ground.leave().await?;
 
     let (p50, p99) = (percentile(&first_ms, 50), percentile(&first_ms, 99));
@@ -198,7 +202,7 @@ async fn lane_and_bare(
     ground: &Ground,
     connection: &Connection,
     channel: &Channel,
-    rounds: usize,
+    args: &Args,
 ) -> anyhow::Result<(Lane, Vec<f64>)> {
     channel
         .basic_cancel("bench".into(), BasicCancelOptions::default())
@@ -210,14 +214,23 @@ async fn lane_and_bare(
     };
     let mut bare = Vec::new();
     // The first round warms both up.
-    for round in 0..=rounds {
+    for round in 0..=args.rounds {
         ground.lanes("hold").await?;
-        let (case, alert) = ground.verified().await?;
-        let batches = waited(ground, &alert, |_| true).await?;
+        let (mut cases, mut batches) = (Vec::new(), 0);
+        for _ in 0..args.backlog {
+            let (case, alert) = ground.verified().await?;
+            batches += waited(ground, &alert, |_| true).await?;
+            cases.push((case, alert));
+        }
         purge(channel, &queue()).await?;
         ground.lanes("release").await?;
-        settled(ground, &alert).await?;
-        let took = backlog::sending_took(&mut ground.store.read().await?, alert.parse()?).await?;
+        let mut sent = Vec::new();
+        for (_, alert) in &cases {
+            settled(ground, alert).await?;
+            let mut session = ground.store.read().await?;
+            sent.push(backlog::sending(&mut session, alert.parse()?).await?);
+        }
+        let took = from_first_to_last(&sent).context("nothing was sent")?;
 
         let bodies = bodies(channel, usize::try_from(batches)?).await?;
         let rate = publish(connection, &bodies).await?;
@@ -227,10 +240,20 @@ async fn lane_and_bare(
         }
         lane.batches = bodies.len();
         lane.body_bytes = bodies.iter().map(Vec::len).sum::<usize>() / bodies.len().max(1);
-        ground.close(&case).await?;
-        settled(ground, &alert).await?;
+        for (case, alert) in &cases {
+            ground.close(case).await?;
+            settled(ground, alert).await?;
+        }
     }
     Ok((lane, bare))
+}
+
+/// From the first beginning to the last end.
+fn from_first_to_last(spans: &[Option<(Timestamp, Timestamp)>]) -> Option<SignedDuration> {
+    let spans = || spans.iter().flatten();
+    let first = spans().map(|(began, _)| *began).min()?;
+    let last = spans().map(|(_, ended)| *ended).max()?;
+    Some(last.duration_since(first))
 }
 
 fn count(number: usize) -> f64 {

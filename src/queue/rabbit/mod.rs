@@ -197,14 +197,17 @@ impl AppQueue for RabbitQueue {
 
     fn room<'a>(&'a self, app: &'a App) -> BoxFuture<'a, Result<usize, QueueError>> {
         async move {
-            let channel = self.channel(app.id)?;
+            self.channel(app.id)?;
             if self.publishing.blocked() {
                 return Ok(0);
             }
+            // Where batches are being published the answer would come after all of them.
+            let errand = self.errand().await?;
             let queue = topology::alerts_queue(&app.name);
-            let waiting = topology::waiting_in(&self.publishing, &channel, queue).await?;
-            // Asking for a queue that is gone closes the channel.
-            let waiting = waiting.ok_or(QueueError::Away)?;
+            let Some(waiting) = topology::waiting_in(&self.asking, &errand, queue).await? else {
+                self.open().remove(&app.id);
+                return Err(QueueError::Away);
+            };
             let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
             Ok(capacity(app, self.batch_people).saturating_sub(waiting))
         }
