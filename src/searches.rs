@@ -102,13 +102,13 @@ async fn replan(
     tx: &mut Tx,
     planner: &Planner,
     case: &Case,
-    cause: PlanCause,
+    because: PlanCause,
     number: i64,
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let why = Why {
         search: Some(number),
-        ..Why::from(cause)
+        ..Why::from(because)
     };
     planner.replan_open(tx, case, why, now).await?;
     Ok(())
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    fn checked(more: Value) -> Result<Vec<Cell>, Vec<String>> {
+    fn checked(more: &Value) -> Result<Vec<Cell>, Vec<String>> {
         let now: Timestamp = "2026-03-03T16:00:00Z".parse().unwrap();
         let mut filing = json!({"searched_at": now, "detection": 0.7});
         filing
@@ -221,8 +221,8 @@ mod tests {
         let square = json!({"type": "Polygon", "coordinates":
             [[[-2.1, 57.1], [-2.0, 57.1], [-2.0, 57.2], [-2.1, 57.2], [-2.1, 57.1]]]});
         let cells = json!(["881976bb67fffff"]);
-        assert_eq!(checked(json!({"cells": cells})).unwrap().len(), 1);
-        assert!(checked(json!({"area": square})).unwrap().len() > 50);
+        assert_eq!(checked(&json!({"cells": cells})).unwrap().len(), 1);
+        assert!(checked(&json!({"area": square})).unwrap().len() > 50);
         for (more, field) in [
             (json!({}), "(body)"),
             (json!({"cells": cells, "area": square}), "(body)"),
@@ -242,7 +242,7 @@ mod tests {
                 "area",
             ),
         ] {
-            assert_eq!(checked(more.clone()), Err(vec![field.to_owned()]), "{more}");
+            assert_eq!(checked(&more), Err(vec![field.to_owned()]), "{more}");
         }
     }
 }

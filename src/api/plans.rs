@@ -1,5 +1,7 @@
 //! The plan of a case: as JSON, on a map, as a picture, in words.
 
+use std::fmt::Write as _;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -169,9 +171,10 @@ fn in_words(stored: &StoredPlan<Plan>, history: &[PlanListing<PlanChange>]) -> S
         .and_then(|listing| listing.change);
     if let Some(change) = change {
         let (old, new) = (change.radii_km_before, change.radii_km);
-        text += &format!(
+        let _ = writeln!(
+            text,
             "{:.0} % of the probability is elsewhere than in the plan before: {} cells came, {} went, {} stayed; \
-             50 % radius {:.2} km, was {:.2} km; 95 % radius {:.2} km, was {:.2} km\n",
+             50 % radius {:.2} km, was {:.2} km; 95 % radius {:.2} km, was {:.2} km",
             change.mass_moved * 100.0,
             change.cells_gained,
             change.cells_lost,

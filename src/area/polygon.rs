@@ -63,7 +63,7 @@ pub fn cells_of_drawn(drawn: &DrawnArea) -> Result<Vec<Cell>, PolygonProblem> {
     let corners = polygons
         .iter()
         .flatten()
-        .map(|ring| vectors(ring))
+        .map(vectors)
         .collect::<Result<Vec<_>, _>>()?;
     let middle = middle(corners.iter().flatten())?;
     let horizon = Horizon::at(middle);

@@ -131,26 +131,7 @@ async fn release_wave(
         .then_some(&dispatch.config.approval);
     let cost = cost_of_wave(&mut tx, &wave, limit).await?;
     if let Some(why) = &cost.needs_approval {
-        wave.state = WaveState::Approval;
-        wave.approval = Some(plans::Approval {
-            why: why.clone(),
-            subscribers: cost.subscribers,
-            at_least: cost.at_least,
-        });
-        plans::change_wave(&mut tx, &wave).await?;
-        let detail = json!({ "wave": number, "why": why, "subscribers": cost.subscribers });
-        timeline::note(
-            &mut tx,
-            case,
-            now,
-            &Actor::Homeward,
-            "wave_needs_approval",
-            &detail,
-        )
-        .await?;
-        tx.commit().await?;
-        tracing::warn!(case.id = %case, wave = number, "wave needs a second operator's approval");
-        return Ok(());
+        return ask_for_approval(tx, case, wave, why, &cost, now).await;
     }
     wave.state = WaveState::Released;
     wave.released_at = Some(now);
@@ -193,6 +174,31 @@ async fn release_wave(
     dispatch.metrics.rounds_released.inc();
     dispatch.wake.shards();
     tracing::info!(case.id = %case, wave = number, shards = shards.len(), "wave released");
+    Ok(())
+}
+
+/// Leaves a wide wave to a second operator.
+async fn ask_for_approval(
+    mut tx: Tx,
+    case: CaseId,
+    mut wave: Wave,
+    why: &str,
+    cost: &Cost,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let number = wave.number;
+    wave.state = WaveState::Approval;
+    wave.approval = Some(plans::Approval {
+        why: why.to_owned(),
+        subscribers: cost.subscribers,
+        at_least: cost.at_least,
+    });
+    plans::change_wave(&mut tx, &wave).await?;
+    let detail = json!({ "wave": number, "why": why, "subscribers": cost.subscribers });
+    let what = "wave_needs_approval";
+    timeline::note(&mut tx, case, now, &Actor::Homeward, what, &detail).await?;
+    tx.commit().await?;
+    tracing::warn!(case.id = %case, wave = number, "wave needs a second operator's approval");
     Ok(())
 }
 

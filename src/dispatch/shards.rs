@@ -56,14 +56,14 @@ pub(super) async fn of_round(
         .map(|cell| likely.untold(*cell, &later, None))
         .collect();
     let effort = dispatch.planner.settings.alert_effort;
-    let shares = share_out(&round, &later, effort, left);
-    let told_now: HashSet<Cell> = shares.iter().map(|(cell, ..)| *cell).collect();
+    let told_here = share_out(&round, &later, effort, left);
+    let told_now: HashSet<Cell> = told_here.iter().map(|(cell, ..)| *cell).collect();
     let rest: Vec<(Cell, f64)> = round
         .iter()
         .filter(|one| !told_now.contains(&one.cell))
         .map(|one| (one.cell, one.p))
         .collect();
-    let (mut shards, mut quotas): (Vec<CutShard>, Vec<i64>) = shares
+    let (mut shards, mut quotas): (Vec<CutShard>, Vec<i64>) = told_here
         .into_iter()
         .map(|(_, shard, share)| (shard, share))
         .unzip();

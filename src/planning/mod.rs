@@ -89,7 +89,7 @@ impl Planner {
         session: &mut Session,
         case: &Case,
         alert: Option<&AlertRecord>,
-        cause: PlanCause,
+        because: PlanCause,
         now: Timestamp,
     ) -> Result<Draft, NoPlan> {
         let report = case.report.as_ref().ok_or(NoPlan::Erased)?;
@@ -109,7 +109,7 @@ impl Planner {
         };
         // While a case is paused its clock stands still.
         let clock = case.paused_at.unwrap_or(now);
-        let goes_on = alert.filter(|_| !starts_anew(cause));
+        let goes_on = alert.filter(|_| !starts_anew(because));
         let waves_from = goes_on.map_or(clock, |alert| alert.waves_from);
         let cells: Vec<Cell> = released
             .iter()

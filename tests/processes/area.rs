@@ -31,6 +31,7 @@ fn failed(output: &Output, code: i32) -> String {
 type Golden = (&'static str, &'static str, [[f64; 3]; 5]);
 
 #[rustfmt::skip]
+#[expect(clippy::approx_constant, reason = "2.718 km")]
 const GOLDEN: [Golden; 8] = [
     ("dementia", "urban", [[0.647, 1.981, 2.250], [0.815, 2.430, 4.500], [0.967, 2.820, 9.000], [1.103, 3.161, 12.365], [1.127, 3.219, 12.553]]),
     ("dementia", "default", [[0.556, 1.581, 2.250], [0.699, 1.906, 4.500], [0.829, 2.171, 9.000], [0.946, 2.382, 12.518], [0.966, 2.414, 12.714]]),
@@ -193,6 +194,7 @@ async fn closed_cases_in_the_database_calibrate_the_model(kind: Kind) {
         .iter()
         .map(|one| one["inside"].as_f64().unwrap())
         .collect();
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 3")]
     // At 0.44, 1.1 and 3.3 km, after 2 hours: r25 is 0.25, r50 0.97, r75 2.8, r95 9 km.
     let thirds: Vec<i64> = inside
         .iter()
