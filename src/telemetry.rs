@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
-use crate::model::{AppId, Kind, Reason};
+use crate::model::{AppId, Kind, Reason, RoundKind};
 
 /// Sets up logging for this process. Commands call it once; the library never does.
 ///
@@ -45,10 +45,11 @@ struct Sent {
     kind: &'static str,
 }
 
-/// What became of a person in the area.
+/// What became of a person in the area, and in what kind of round.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Audience {
-    app: i32,
+    app: String,
+    round: &'static str,
     reason: &'static str,
 }
 
@@ -193,11 +194,16 @@ where
 }
 
 impl Metrics {
-    /// Counts what became of the people of a shard.
-    pub fn fanned_out(&self, counts: &[(AppId, Reason, i64)]) {
+    /// Counts what became of the people of a shard of such a round: by app, told or why not.
+    pub fn fanned_out<'a>(
+        &self,
+        round: RoundKind,
+        counts: impl IntoIterator<Item = (&'a str, Reason, i64)>,
+    ) {
         for (app, reason, people) in counts {
             let label = Audience {
-                app: app.0,
+                app: app.to_owned(),
+                round: round.name(),
                 reason: reason.name(),
             };
             self.audience

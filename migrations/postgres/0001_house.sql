@@ -242,11 +242,21 @@ CREATE TABLE person_regions (
     used BIGINT NOT NULL CONSTRAINT person_regions_used_range CHECK (used BETWEEN 0 AND 65536)
 );
 
--- Keys by which apps know that they share a person. Several keys may be one person's.
+-- Keys by which apps know that they share a person. Two keys may be one person's, while the secret
+-- behind them is changed.
 CREATE TABLE persons (
     key BYTEA CONSTRAINT persons_pk PRIMARY KEY,
-    number BIGINT NOT NULL
+    number BIGINT NOT NULL,
+    -- When an app sent it, to the week: a key that nobody uses any more is forgotten.
+    sent_at BIGINT NOT NULL
 );
+CREATE INDEX persons_by_sent_at ON persons (sent_at);
+
+-- One row that counts how often subscribers got another person's number.
+CREATE TABLE person_moves (
+    moves BIGINT NOT NULL
+);
+INSERT INTO person_moves (moves) VALUES (0);
 
 CREATE TABLE subscribers (
     app_id INTEGER NOT NULL CONSTRAINT subscribers_app_fk REFERENCES apps (id),
@@ -263,6 +273,9 @@ CREATE TABLE subscribers (
 -- Everything the search needs, so that it never touches the table. Bit 0 of flags: deleted.
 CREATE INDEX subscribers_by_cell ON subscribers (cell)
     INCLUDE (person, muted_until, seen_hour, app_id, flags, token) WHERE flags & 1 = 0;
+-- The few who are told first (bit 4).
+CREATE INDEX subscribers_volunteers ON subscribers (cell)
+    INCLUDE (person, muted_until, seen_hour, app_id, flags, token) WHERE flags & 17 = 16;
 -- Bit 1 of flags: the person is known to more than one app.
 CREATE INDEX subscribers_by_shared_person ON subscribers (person) WHERE flags & 3 = 2;
 CREATE INDEX subscribers_deleted ON subscribers (seen_at) WHERE flags & 1 = 1;
@@ -272,7 +285,7 @@ CREATE INDEX subscribers_deleted ON subscribers (seen_at) WHERE flags & 1 = 1;
 CREATE TABLE rounds (
     alert_id UUID NOT NULL CONSTRAINT rounds_alert_fk REFERENCES alerts (id),
     number BIGINT NOT NULL,
-    kind TEXT NOT NULL CONSTRAINT rounds_kind_known CHECK (kind IN ('wave', 'sweep')),
+    kind TEXT NOT NULL CONSTRAINT rounds_kind_known CHECK (kind IN ('volunteers', 'wave', 'sweep')),
     wave BIGINT NOT NULL,
     released_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -287,6 +300,7 @@ CREATE TABLE shards (
     round BIGINT NOT NULL,
     number BIGINT NOT NULL,
     urgency BIGINT NOT NULL,
+    -- The wave whose turn it is: volunteers come with the one before theirs.
     wave BIGINT NOT NULL,
     -- Probability of area of its best cell.
     probability DOUBLE PRECISION NOT NULL,

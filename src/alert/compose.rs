@@ -299,7 +299,7 @@ mod tests {
             edition,
             kind: Kind::Issue,
             people: 1,
-            recipients: recipients::encode(vec![b"token".to_vec()], &[PersonNumber(9)]),
+            recipients: recipients::encode(&[(PersonNumber(9), b"token")]),
             expires_at: at(9_000),
         };
         let contents = Contents {

@@ -1,24 +1,28 @@
 //! Who a batch tells, as the store keeps it.
 
 use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
-use super::proto::v1::AlertBatch;
 use super::stored;
 use crate::model::PersonNumber;
 
-/// The form in which recipients are stored. Tokens and persons are in the same order.
+/// The number of `AlertBatch`'s field `tokens`.
+const TOKENS: u32 = 3;
+
+/// The form in which recipients are stored. Tokens are written from where they lie, because an
+/// allocation for each would cost more than all that is decided about them.
 #[must_use]
-pub fn encode(tokens: Vec<Vec<u8>>, persons: &[PersonNumber]) -> Vec<u8> {
-    let tokens = AlertBatch {
-        tokens,
-        ..AlertBatch::default()
-    };
-    let persons = persons.iter().map(|person| person.0).collect();
-    stored::Recipients {
-        tokens: tokens.encode_to_vec(),
-        persons,
+pub fn encode(people: &[(PersonNumber, &[u8])]) -> Vec<u8> {
+    // A key and a length before each.
+    let bytes = people.iter().map(|(_, token)| token.len() + 3).sum();
+    let mut tokens = Vec::with_capacity(bytes);
+    for (_, token) in people {
+        encode_key(TOKENS, WireType::LengthDelimited, &mut tokens);
+        encode_varint(token.len() as u64, &mut tokens);
+        tokens.extend_from_slice(token);
     }
-    .encode_to_vec()
+    let persons = people.iter().map(|(person, _)| person.0).collect();
+    stored::Recipients { tokens, persons }.encode_to_vec()
 }
 
 /// The persons whom stored recipients name, in the order of their tokens.
@@ -30,7 +34,7 @@ pub fn persons(bytes: &[u8]) -> Result<Vec<PersonNumber>, prost::DecodeError> {
     Ok(persons.into_iter().map(PersonNumber).collect())
 }
 
-/// The tokens of stored recipients, as an [`AlertBatch`] of nothing else (protobuf).
+/// The tokens of stored recipients, as an `AlertBatch` of nothing else (protobuf).
 ///
 /// # Errors
 /// [`prost::DecodeError`] if the bytes are of another form.
@@ -43,6 +47,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::alert::proto::v1::AlertBatch;
 
     proptest! {
         #[test]
@@ -52,7 +57,9 @@ mod tests {
         ) {
             let (names, numbers): (Vec<_>, Vec<_>) =
                 people.into_iter().map(|(token, person)| (token, PersonNumber(person))).unzip();
-            let stored = encode(names.clone(), &numbers);
+            let people: Vec<_> =
+                numbers.iter().copied().zip(names.iter().map(Vec::as_slice)).collect();
+            let stored = encode(&people);
             prop_assert_eq!(persons(&stored), Ok(numbers));
             let batch = AlertBatch::decode(tokens(&stored).unwrap().as_slice()).unwrap();
             prop_assert_eq!(batch, AlertBatch { tokens: names, ..AlertBatch::default() });

@@ -15,9 +15,10 @@ use crate::alert::compose::{TEST_LIFETIME, test_alert as compose_test};
 use crate::alert::recipients;
 use crate::cases::FieldProblem;
 use crate::model::{BatchId, BatchState, Caller, Kind, ReceiptKind, SubscriberFlags};
-use crate::store::batches::NewBatches;
+use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::{
-    alerts, backlog, batches, handed, holders, receipts as store_receipts, subscribers,
+    alerts, backlog, batches, handed, holders, receipts as store_receipts,
+    subscribers::{self, Known},
 };
 
 /// Receipts in one request.
@@ -179,9 +180,11 @@ pub(super) async fn test_alert(
     let mut tokens: Vec<Vec<u8>> = request.tokens.into_iter().map(String::into_bytes).collect();
     tokens.sort();
     tokens.dedup();
-    let mut known = subscribers::known(&mut post.tx, app, &tokens).await?;
-    known.retain(|_, known| !known.flags.has(SubscriberFlags::DELETED));
-    if let Some(place) = tokens.iter().position(|token| !known.contains_key(token)) {
+    let known = subscribers::known(&mut post.tx, app, &tokens).await?;
+    let registered = |known: &Option<Known>| {
+        known.is_some_and(|known| !known.flags.has(SubscriberFlags::DELETED))
+    };
+    if let Some(place) = known.iter().position(|known| !registered(known)) {
         let field = format!("tokens[{place}]");
         let problem = FieldProblem::new(field, "is not registered", "a token this app registered");
         return Err(Problem::fields(&[problem]));
@@ -189,12 +192,12 @@ pub(super) async fn test_alert(
     let alert = alerts::open_test(&mut post.tx, post.now).await?;
     let content = compose_test(alert, post.now).encode_to_vec();
     alerts::add_revision(&mut post.tx, alert, 1, Kind::Test, &content, post.now).await?;
-    let persons: Vec<_> = tokens
+    let recipients: Vec<_> = tokens
         .iter()
-        .filter_map(|token| known.get(token))
-        .map(|known| known.person)
+        .zip(known)
+        .filter_map(|(token, known)| Some((known?.person, token.as_slice())))
         .collect();
-    let people = i64::try_from(tokens.len()).unwrap_or(i64::MAX);
+    let people = i64::try_from(recipients.len()).unwrap_or(i64::MAX);
     let new = NewBatches {
         alert,
         revision: 1,
@@ -203,9 +206,14 @@ pub(super) async fn test_alert(
         wave: 0,
         urgency: 0,
         expires_at: post.now + TEST_LIFETIME,
-        batches: &[(app, 0.0, people, recipients::encode(tokens, &persons))],
+        probability: 0.0,
+        batches: vec![NewBatch {
+            app,
+            people,
+            recipients: recipients::encode(&recipients),
+        }],
     };
-    batches::add(&mut post.tx, &new, post.now).await?;
+    batches::add(&mut post.tx, new, post.now).await?;
     let response = post
         .answer(
             StatusCode::ACCEPTED,

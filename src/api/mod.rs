@@ -5,6 +5,7 @@ mod admin;
 mod apps;
 mod auth;
 mod cases;
+mod dry_run;
 mod extract;
 mod health;
 mod operators;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::House;
+use super::dry_run::dry_run_of;
 use super::extract::{InPath, InQuery};
 use super::post::{Post, Sent};
 use super::problem::Problem;
@@ -191,7 +192,7 @@ fn in_words(stored: &StoredPlan<Plan>, history: &[PlanListing<PlanChange>]) -> S
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplanQuery {
-    /// Says what would come of it, and changes nothing.
+    /// Says who would be told, and changes nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -205,10 +206,7 @@ pub(super) async fn replan(
     sent: Sent,
 ) -> Result<Response, Problem> {
     if query.dry_run {
-        return Err(Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "there is no dry run yet",
-        ));
+        return dry_run_of(&house, &caller, id).await;
     }
     let reason: Reason = sent.json_or_default()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;

@@ -1,5 +1,7 @@
-//! `PUT /v1/subscribers`: a stream of lines, read as it comes and written a thousand at a time, so
-//! that memory does not grow with it.
+//! `PUT /v1/subscribers`: a stream of lines, read as it comes and written a chunk at a time: memory does
+//! not grow with it, and who sends faster than the database writes is made to wait.
+
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
@@ -18,6 +20,7 @@ use super::problem::Problem;
 use super::{House, auth};
 use crate::audience::sync::{CHUNK_LINES, Entry, LINE_BYTES, apply, parse};
 use crate::model::{AppId, Caller};
+use crate::store::Store;
 
 /// Most bytes of an upload that are kept until it is whole: with `?atomic=true` nothing else would bound
 /// what one app takes of the disk.
@@ -62,12 +65,11 @@ pub(super) async fn sync(
     body: Body,
 ) -> Result<Response, Problem> {
     let app = auth::app(&caller)?;
-    let now = house.dispatch.store.now().await?;
     let mut lines = Lines::new(body.into_data_stream());
     let mut upload = Upload {
-        house: &house,
+        store: house.dispatch.store.clone(),
         app,
-        now,
+        began: (house.dispatch.store.now().await?, Instant::now()),
         report: Report::default(),
     };
     if query.atomic {
@@ -100,19 +102,23 @@ pub(super) async fn sync(
     Ok(Json(report).into_response())
 }
 
-struct Upload<'a> {
-    house: &'a House,
+struct Upload {
+    store: Store,
     app: AppId,
-    now: Timestamp,
+    /// When it began, by the database's clock and by ours.
+    began: (Timestamp, Instant),
     report: Report,
 }
 
-impl Upload<'_> {
-    /// Writes the good lines as they come.
+impl Upload {
+    /// Writes the good lines as they come: the next chunk is read while one is written.
     async fn good_ones(&mut self, lines: &mut Lines) -> Result<(), Problem> {
-        while let Some(chunk) = self.chunk(lines).await? {
-            let entries = chunk.into_iter().map(|(_, entry)| entry).collect();
-            self.write(entries).await?;
+        let (store, app) = (self.store.clone(), self.app);
+        let mut chunk = self.chunk(lines).await?;
+        while !chunk.is_empty() {
+            let (changed, next) = tokio::join!(apply(&store, app, chunk), self.chunk(lines));
+            self.report.changed += changed?;
+            chunk = next?;
         }
         Ok(())
     }
@@ -120,8 +126,8 @@ impl Upload<'_> {
     /// Keeps the lines in a file until all have been read, then writes them unless one was bad.
     async fn all_or_none(&mut self, lines: &mut Lines) -> Result<(), Problem> {
         let mut spool = Spool::new(SPOOL_BYTES)?;
-        while let Some(chunk) = self.chunk(lines).await? {
-            for (line, _) in chunk {
+        while let Some(line) = lines.next().await? {
+            if self.read(lines.number, &line).is_some() {
                 spool.keep(&line).await?;
             }
         }
@@ -132,38 +138,36 @@ impl Upload<'_> {
         let mut chunk = Vec::with_capacity(CHUNK_LINES);
         while let Some(line) = kept.next_segment().await.map_err(|error| no_room(&error))? {
             // Read once already without a problem.
-            chunk.extend(parse(&line, self.now));
+            chunk.extend(parse(&line, self.now()));
             if chunk.len() == CHUNK_LINES {
-                self.write(std::mem::take(&mut chunk)).await?;
+                let full = std::mem::take(&mut chunk);
+                self.report.changed += apply(&self.store, self.app, full).await?;
             }
         }
-        self.write(chunk).await
+        self.report.changed += apply(&self.store, self.app, chunk).await?;
+        Ok(())
     }
 
-    /// The good ones of the next lines, a chunk of them; `None` after the last. They are judged by the
-    /// time after they came: an upload may take longer than a clock may be ahead.
-    async fn chunk(&mut self, lines: &mut Lines) -> Result<Option<Vec<(Vec<u8>, Entry)>>, Problem> {
+    /// The next good lines, a chunk of them; fewer only at the end.
+    async fn chunk(&mut self, lines: &mut Lines) -> Result<Vec<Entry>, Problem> {
         let mut chunk = Vec::new();
         while chunk.len() < CHUNK_LINES
             && let Some(line) = lines.next().await?
         {
-            chunk.push((lines.number, line));
+            chunk.extend(self.read(lines.number, &line));
         }
-        if chunk.is_empty() {
-            return Ok(None);
-        }
-        // Never back: what was good once is so when it is read again.
-        self.now = self.now.max(self.house.dispatch.store.now().await?);
-        let good = chunk
-            .into_iter()
-            .filter_map(|(number, line)| self.read(number, &line).map(|entry| (line, entry)))
-            .collect();
-        Ok(Some(good))
+        Ok(chunk)
+    }
+
+    /// Lines are judged by the time they come: an upload may take longer than a clock may be ahead.
+    fn now(&self) -> Timestamp {
+        let (began, since) = self.began;
+        began + since.elapsed()
     }
 
     fn read(&mut self, number: u64, line: &[u8]) -> Option<Entry> {
         self.report.lines += 1;
-        match parse(line, self.now) {
+        match parse(line, self.now()) {
             Ok(entry) => Some(entry),
             Err(problem) => {
                 self.report.refused += 1;
@@ -176,11 +180,6 @@ impl Upload<'_> {
                 None
             }
         }
-    }
-
-    async fn write(&mut self, chunk: Vec<Entry>) -> Result<(), Problem> {
-        self.report.changed += apply(&self.house.dispatch.store, self.app, chunk).await?;
-        Ok(())
     }
 }
 
@@ -237,6 +236,8 @@ fn no_room(error: &std::io::Error) -> Problem {
 struct Lines {
     body: BodyDataStream,
     buffer: Vec<u8>,
+    /// Where in the buffer the next line begins.
+    next: usize,
     ended: bool,
     /// The number of the line last given, from 1.
     number: u64,
@@ -247,6 +248,7 @@ impl Lines {
         Self {
             body,
             buffer: Vec::new(),
+            next: 0,
             ended: false,
             number: 0,
         }
@@ -256,21 +258,22 @@ impl Lines {
     /// shorter than that: what its end was is not known.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Problem> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
+            let rest = &self.buffer[self.next..];
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = &rest[..end];
+                self.next += end + 1;
                 self.number += 1;
-                line.pop();
                 if line.len() >= KEPT_BYTES {
-                    return Ok(Some(line));
+                    return Ok(Some(line.to_vec()));
                 }
-                while line.last().is_some_and(u8::is_ascii_whitespace) {
-                    line.pop();
-                }
+                let line = line.trim_ascii_end();
                 if line.is_empty() {
                     continue;
                 }
-                return Ok(Some(line));
+                return Ok(Some(line.to_vec()));
             }
+            self.buffer.drain(..self.next);
+            self.next = 0;
             if self.ended {
                 return Ok(None);
             }

@@ -66,19 +66,17 @@ async fn alert_dispatch(
     let round_views: Vec<Value> = listing
         .iter()
         .map(|round| {
-            let of_round: Vec<_> = counts
-                .iter()
-                .filter(|count| count.0 == round.number)
-                .collect();
-            json!({
-                "round": round.number, "kind": round.kind, "wave": round.wave,
-                "released_at": round.released_at, "done_at": round.done_at,
-                "shards": round.shards, "shards_done": round.shards_done,
-                "in_area": of_round.iter().map(|count| count.3).sum::<i64>(),
-                "told": told(of_round.iter().copied()),
-                "not_told": not_told(of_round.iter().copied()),
-                "by_app": by_app(&of_round, name),
-            })
+            let of_round = counts.iter().filter(|count| count.0 == round.number);
+            let of_round: Vec<Count> = of_round.map(|count| (count.1, count.2, count.3)).collect();
+            let mut view = counts_view(&of_round, name);
+            view["round"] = json!(round.number);
+            view["kind"] = json!(round.kind);
+            view["wave"] = json!(round.wave);
+            view["released_at"] = json!(round.released_at);
+            view["done_at"] = json!(round.done_at);
+            view["shards"] = json!(round.shards);
+            view["shards_done"] = json!(round.shards_done);
+            view
         })
         .collect();
     let tally: Vec<Value> = backlog::tally(session, alert)
@@ -167,37 +165,41 @@ impl Unchecked {
     }
 }
 
-type Count = (i64, AppId, Reason, i64);
+/// App, told or why not, people.
+pub(super) type Count = (AppId, Reason, i64);
 
-fn told<'a>(counts: impl Iterator<Item = &'a Count>) -> i64 {
-    counts
-        .filter(|count| count.2 == Reason::Told)
-        .map(|count| count.3)
-        .sum()
+/// People by reason, in all and app by app.
+pub(super) fn counts_view(counts: &[Count], name: impl Fn(&AppId) -> String) -> Value {
+    let mut apps: BTreeMap<String, Vec<Count>> = BTreeMap::new();
+    for count in counts {
+        apps.entry(name(&count.0)).or_default().push(*count);
+    }
+    let apps: BTreeMap<String, Value> = apps
+        .into_iter()
+        .map(|(app, counts)| {
+            (
+                app,
+                json!({ "told": told(&counts), "not_told": not_told(&counts) }),
+            )
+        })
+        .collect();
+    json!({
+        "in_area": counts.iter().map(|count| count.2).sum::<i64>(),
+        "told": told(counts), "not_told": not_told(counts), "by_app": apps,
+    })
 }
 
-fn not_told<'a>(counts: impl Iterator<Item = &'a Count>) -> BTreeMap<&'static str, i64> {
+fn told(counts: &[Count]) -> i64 {
+    let told = counts.iter().filter(|count| count.1 == Reason::Told);
+    told.map(|count| count.2).sum()
+}
+
+fn not_told(counts: &[Count]) -> BTreeMap<&'static str, i64> {
     let mut reasons = BTreeMap::new();
-    for (_, _, reason, people) in counts.filter(|count| count.2 != Reason::Told) {
+    for (_, reason, people) in counts.iter().filter(|count| count.1 != Reason::Told) {
         *reasons.entry(reason.name()).or_default() += people;
     }
     reasons
-}
-
-fn by_app(counts: &[&Count], name: impl Fn(&AppId) -> String) -> BTreeMap<String, Value> {
-    let mut apps: BTreeMap<AppId, Vec<&Count>> = BTreeMap::new();
-    for count in counts {
-        apps.entry(count.1).or_default().push(count);
-    }
-    apps.into_iter()
-        .map(|(app, counts)| {
-            let view = json!({
-                "told": told(counts.iter().copied()),
-                "not_told": not_told(counts.iter().copied()),
-            });
-            (name(&app), view)
-        })
-        .collect()
 }
 
 /// `GET /v1/cases/{id}/timeline`

@@ -5,8 +5,8 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{Cap, QuietHours};
-use crate::model::{Audience, Candidate, CapBudget, Category, Reason, SubscriberFlags};
+use crate::config::{Config, QuietHours};
+use crate::model::{Audience, Candidate, CapBudget, CaseKind, Category, Reason, SubscriberFlags};
 
 /// How long a batch may wait between fan-out and sending before its people count as told only when
 /// it is sent. The day and week of the cap are longer by as much, so that no real day sees too many.
@@ -23,6 +23,8 @@ pub struct Moment {
     pub now: Timestamp,
     /// Which allowance the alert draws on.
     pub budget: CapBudget,
+    /// The kind of case.
+    pub kind: CaseKind,
     /// Whether it is night in the case's area and the case is not critical.
     pub quiet: bool,
     /// Alerts a person may be told of in any 24 hours.
@@ -36,29 +38,32 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The moment as the rules see it, for an alert that draws on `budget`.
+    /// The moment as the rules see it, for a case of a category in a time zone, whose alert draws on
+    /// `budget`; with what an operator said of who is told.
     #[must_use]
     pub fn new(
         now: Timestamp,
         budget: CapBudget,
-        cap: &Cap,
-        quiet_hours: &QuietHours,
-        time_zone: &TimeZone,
-        stale_after_h: i32,
+        category: Category,
+        audience: Option<Audience>,
+        time_zone: &str,
+        config: &Config,
     ) -> Self {
+        let cap = &config.cap;
         let (per_day, per_week) = match budget {
             CapBudget::Critical => (cap.critical_per_day, cap.critical_per_week),
             CapBudget::Usual | CapBudget::Exercise => (cap.per_day, cap.per_week),
         };
-        let quiet = budget != CapBudget::Critical && is_quiet(now, quiet_hours, time_zone);
+        let night = || is_quiet(now, &config.quiet_hours, &zone_or_utc(time_zone));
         Self {
             now,
             budget,
-            quiet,
+            kind: category.kind(),
+            quiet: budget != CapBudget::Critical && night(),
             per_day,
             per_week,
-            stale_after_h,
-            volunteers_only: false,
+            stale_after_h: config.audience.stale_after_h,
+            volunteers_only: volunteers_only(category, audience),
         }
     }
 }
@@ -98,7 +103,11 @@ pub fn verdict(candidate: &Candidate, history: &History, moment: &Moment) -> Opt
         (Reason::ToldAlready, history.told_already),
         (
             Reason::OptedOut,
-            candidate.flags.has(SubscriberFlags::OPTED_OUT) || drill_refused,
+            candidate.flags.has(SubscriberFlags::OPTED_OUT)
+                || candidate
+                    .flags
+                    .has(SubscriberFlags::opted_out_of(moment.kind))
+                || drill_refused,
         ),
         (
             Reason::VolunteersOnly,
@@ -159,6 +168,7 @@ mod tests {
         Moment {
             now: NOON.parse().unwrap(),
             budget: CapBudget::Usual,
+            kind: CaseKind::Dementia,
             quiet: false,
             per_day: 2,
             per_week: 5,
@@ -167,11 +177,11 @@ mod tests {
         }
     }
 
-    fn candidate() -> Candidate {
+    fn candidate() -> Candidate<'static> {
         let now: Timestamp = NOON.parse().unwrap();
         Candidate {
             app: AppId(1),
-            token: b"t".to_vec(),
+            token: b"t",
             person: PersonNumber(65_536),
             flags: SubscriberFlags(0),
             seen_hour: i32::try_from(now.as_second() / 3600).unwrap(),
@@ -313,21 +323,26 @@ mod tests {
     }
 
     #[test]
+    fn opting_out_of_a_kind_of_case_leaves_the_others() {
+        for kind in CaseKind::ALL {
+            let mut one = candidate();
+            one.flags = SubscriberFlags(SubscriberFlags::opted_out_of(*kind));
+            let reason = verdict(&one, &History::default(), &moment());
+            let out = *kind == CaseKind::Dementia;
+            assert_eq!(reason, out.then_some(Reason::OptedOut), "{kind}");
+        }
+    }
+
+    #[test]
     fn a_critical_case_has_no_quiet_hours_and_its_own_budget() {
-        let config = crate::config::Config::defaults().unwrap();
+        let mut config = Config::defaults().unwrap();
+        config.cap.critical_per_day = 7;
         let night: Timestamp = "2026-06-01T23:30:00Z".parse().unwrap();
-        let at = |budget| {
-            Moment::new(
-                night,
-                budget,
-                &config.cap,
-                &config.quiet_hours,
-                &TimeZone::UTC,
-                24,
-            )
-        };
+        let at = |budget| Moment::new(night, budget, Category::Child4To6, None, "UTC", &config);
         assert!(at(CapBudget::Usual).quiet);
         assert!(!at(CapBudget::Critical).quiet);
+        assert_eq!(at(CapBudget::Critical).per_day, 7);
+        assert_eq!(at(CapBudget::Exercise).per_day, config.cap.per_day);
     }
 
     proptest! {

@@ -2,18 +2,18 @@
 //! of one subscriber, the last write by time wins.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
 
-use h3o::Resolution;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
+use super::persons;
+use crate::model::{AppId, CaseKind, Cell, SubscriberFlags};
 use crate::store::subscribers::{self, Known, SubscriberRow};
 use crate::store::{Cause, Store, StoreError};
 
-/// Lines written in one transaction: as fast as more, and quick to return.
-pub const CHUNK_LINES: usize = 1_000;
+/// Lines written in one transaction. Newcomers of a chunk are written in order of their cells, so
+/// that the more of them there are, the closer together neighbours lie in the table.
+pub const CHUNK_LINES: usize = 10_000;
 /// Bytes of one line: far more than a full one needs.
 pub const LINE_BYTES: usize = 2_048;
 /// Bytes of an app's token.
@@ -22,21 +22,20 @@ const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1..=64;
 const PERSON_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// How far an app's clock may be ahead: a time further off would win over all later writes.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-/// Newcomers get numbers by region of about 250 km²: neighbours' numbers lie close together, and a
-/// block of 65,536 serves a small town or a city quarter.
-const NUMBER_REGION: Resolution = Resolution::Five;
+/// Keys of one person: by the secret in use and, while it is changed, by the other.
+const PERSON_KEYS: usize = 2;
 /// How often a chunk is tried again when another transaction was in its way.
 const TRIES: u32 = 5;
 
 /// One line of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    token: Vec<u8>,
+    pub(super) token: Vec<u8>,
     at: Timestamp,
-    cell: Option<Cell>,
+    pub(super) cell: Option<Cell>,
     flags: i32,
     muted_until_ms: i64,
-    person_key: Option<Vec<u8>>,
+    pub(super) person_keys: Vec<Vec<u8>>,
 }
 
 impl Entry {
@@ -49,11 +48,7 @@ impl Entry {
             self.flags,
             self.muted_until_ms,
         );
-        match known
-            .seen_at
-            .as_millisecond()
-            .cmp(&self.at.as_millisecond())
-        {
+        match known.seen_at_ms.cmp(&self.at.as_millisecond()) {
             Ordering::Less => true,
             Ordering::Equal => says != (known.cell, known.flags.0, known.muted_until_ms),
             Ordering::Greater => false,
@@ -73,11 +68,14 @@ struct Line {
     #[serde(default)]
     opt_out: bool,
     #[serde(default)]
+    opt_out_of: Vec<CaseKind>,
+    #[serde(default)]
     drills: bool,
     #[serde(default)]
     volunteer: bool,
     muted_until: Option<Timestamp>,
-    person_key: Option<String>,
+    #[serde(default)]
+    person_keys: Vec<String>,
 }
 
 /// Reads one line.
@@ -99,15 +97,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
     if line.at > now + CLOCK_SKEW {
         return Err("at: the time lies more than 5 minutes in the future".into());
     }
-    let person_key = line
-        .person_key
-        .map(|text| {
-            hex::decode(text)
-                .ok()
-                .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
-                .ok_or("person_key: 16 to 64 bytes in hexadecimal are accepted (a keyed hash)")
-        })
-        .transpose()?;
+    let person_keys = read_keys(&line.person_keys)?;
     if line.delete {
         return Ok(Entry {
             token,
@@ -115,7 +105,7 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
             cell: None,
             flags: SubscriberFlags::DELETED,
             muted_until_ms: 0,
-            person_key: None,
+            person_keys: Vec::new(),
         });
     }
     let cell = line
@@ -128,20 +118,38 @@ pub fn parse(line: &[u8], now: Timestamp) -> Result<Entry, String> {
         (line.opt_out, SubscriberFlags::OPTED_OUT),
         (line.drills, SubscriberFlags::DRILLS),
         (line.volunteer, SubscriberFlags::VOLUNTEER),
-        (person_key.is_some(), SubscriberFlags::SHARED),
+        (!person_keys.is_empty(), SubscriberFlags::SHARED),
     ];
+    let kinds = line
+        .opt_out_of
+        .iter()
+        .copied()
+        .map(SubscriberFlags::opted_out_of);
+    let set = flags.iter().filter(|(set, _)| *set).map(|(_, bit)| *bit);
     Ok(Entry {
         token,
         at: line.at,
         cell: Some(cell),
-        flags: flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, bit)| bit)
-            .sum(),
+        flags: set.chain(kinds).fold(0, |flags, bit| flags | bit),
         muted_until_ms: line.muted_until.map_or(0, Timestamp::as_millisecond),
-        person_key,
+        person_keys,
     })
+}
+
+fn read_keys(keys: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    if keys.len() > PERSON_KEYS {
+        return Err(format!(
+            "person_keys: at most 2 are accepted (by the secret in use and by the one to come), not {}",
+            keys.len()
+        ));
+    }
+    let key = |text: &String| {
+        hex::decode(text)
+            .ok()
+            .filter(|key| PERSON_KEY_BYTES.contains(&key.len()))
+            .ok_or("person_keys: keyed hashes of 16 to 64 bytes in hexadecimal are accepted")
+    };
+    Ok(keys.iter().map(key).collect::<Result<_, _>>()?)
 }
 
 /// What is wrong with a line that is no [`Line`], with the field it is about. Read a second time for
@@ -184,32 +192,36 @@ pub async fn apply(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<u64
 }
 
 /// Each token once, in order, as its newest entry says; of two of the same time the later line.
-fn newest_by_token(entries: Vec<Entry>) -> Vec<Entry> {
-    let mut newest: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
-    for entry in entries {
-        match newest.get(&entry.token) {
-            Some(other) if other.at > entry.at => {}
-            _ => drop(newest.insert(entry.token.clone(), entry)),
-        }
-    }
-    newest.into_values().collect()
+fn newest_by_token(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|a, b| (&a.token, a.at).cmp(&(&b.token, b.at)));
+    entries.reverse();
+    entries.dedup_by(|older, newest| older.token == newest.token);
+    entries.reverse();
+    entries
 }
 
 async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64, StoreError> {
     let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
-    let known = subscribers::known(&mut store.read().await?, app, &tokens).await?;
-    let fresh: Vec<&Entry> = entries
+    let mut session = store.read().await?;
+    let now = session.now().await?;
+    let known = subscribers::known(&mut session, app, &tokens).await?;
+    drop(session);
+    let mut fresh: Vec<(&Entry, Option<Known>)> = entries
         .iter()
-        .filter(|entry| entry.changes(known.get(&entry.token)))
+        .zip(known)
+        .filter(|(entry, known)| entry.changes(known.as_ref()))
         .collect();
     if fresh.is_empty() {
         return Ok(0);
     }
-    let persons = person_numbers(store, &fresh, &known).await?;
+    // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
+    // newcomers go to where their neighbours go.
+    fresh.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
+    let numbers = persons::numbers(store, &fresh, now).await?;
     let rows: Vec<SubscriberRow> = fresh
         .iter()
-        .zip(persons)
-        .map(|(entry, person)| SubscriberRow {
+        .zip(numbers)
+        .map(|((entry, _), person)| SubscriberRow {
             token: entry.token.clone(),
             cell: entry.cell,
             person,
@@ -220,92 +232,9 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
         .collect();
     let mut tx = store.begin().await?;
     let changed = subscribers::write(&mut tx, app, &rows).await?;
+    persons::follow_keys(&mut tx, app, &fresh, &rows).await?;
     tx.commit().await?;
     Ok(changed)
-}
-
-/// The person number of each entry: by person key, else the one its token has, else a new one.
-async fn person_numbers(
-    store: &Store,
-    entries: &[&Entry],
-    known: &HashMap<Vec<u8>, Known>,
-) -> Result<Vec<PersonNumber>, StoreError> {
-    let keys: Vec<Vec<u8>> = entries
-        .iter()
-        .filter_map(|entry| entry.person_key.clone())
-        .collect();
-    let by_key = if keys.is_empty() {
-        HashMap::new()
-    } else {
-        subscribers::known_keys(&mut store.read().await?, &keys).await?
-    };
-    let number_of = |entry: &Entry| {
-        let of_key = entry
-            .person_key
-            .as_ref()
-            .and_then(|key| by_key.get(key))
-            .copied();
-        of_key.or_else(|| {
-            known
-                .get(&entry.token)
-                .map(|known| known.person)
-                .filter(|number| number.0 != 0)
-        })
-    };
-    let mut newcomers: BTreeMap<Cell, Vec<usize>> = BTreeMap::new();
-    let mut numbers = vec![PersonNumber(0); entries.len()];
-    for (place, entry) in entries.iter().enumerate() {
-        match (number_of(entry), entry.cell) {
-            (Some(number), _) => numbers[place] = number,
-            (None, Some(cell)) => newcomers.entry(region(cell)).or_default().push(place),
-            (None, None) => {}
-        }
-    }
-    let unknown_key = |entry: &Entry| {
-        entry
-            .person_key
-            .as_ref()
-            .is_some_and(|key| !by_key.contains_key(key))
-    };
-    let offers: Vec<usize> = (0..entries.len())
-        .filter(|place| unknown_key(entries[*place]))
-        .collect();
-    if newcomers.is_empty() && offers.is_empty() {
-        return Ok(numbers);
-    }
-    // A transaction of its own: numbers that stay unused do no harm, and no lock is held long.
-    let mut tx = store.begin().await?;
-    for (region, places) in &newcomers {
-        for places in places.chunks(usize::from(u16::MAX)) {
-            let count = u16::try_from(places.len()).unwrap_or(u16::MAX);
-            let given = subscribers::give_out_numbers(&mut tx, *region, count).await?;
-            for (place, number) in places.iter().zip(given) {
-                numbers[*place] = number;
-            }
-        }
-    }
-    if !offers.is_empty() {
-        let mut offered: BTreeMap<Vec<u8>, PersonNumber> = BTreeMap::new();
-        for place in &offers {
-            if let Some(key) = &entries[*place].person_key {
-                offered.entry(key.clone()).or_insert(numbers[*place]);
-            }
-        }
-        let (keys, offered): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
-        let settled = subscribers::numbers_by_key(&mut tx, &keys, &offered).await?;
-        for place in offers {
-            let key = entries[place].person_key.as_ref();
-            if let Some(number) = key.and_then(|key| settled.get(key)) {
-                numbers[place] = *number;
-            }
-        }
-    }
-    tx.commit().await?;
-    Ok(numbers)
-}
-
-fn region(cell: Cell) -> Cell {
-    cell.index().parent(NUMBER_REGION).map_or(cell, Cell::from)
 }
 
 #[cfg(test)]
@@ -323,7 +252,7 @@ mod tests {
     #[test]
     fn a_full_line_is_read() {
         let line = r#"{"token":"a","cell":"891976bb667ffff","at":"2026-06-01T11:00:00Z","drills":true,
-            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_key":"000102030405060708090a0b0c0d0e0f"}"#;
+            "volunteer":true,"muted_until":"2026-06-02T00:00:00Z","person_keys":["000102030405060708090a0b0c0d0e0f"]}"#;
         let entry = parse(line.as_bytes(), now()).unwrap();
         assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::VOLUNTEER));
         assert!(SubscriberFlags(entry.flags).has(SubscriberFlags::SHARED));
@@ -362,8 +291,18 @@ mod tests {
                 "in the future",
             ),
             (
-                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_key":"zz",{base}}}"#),
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","person_keys":["zz"],{base}}}"#),
                 "hexadecimal",
+            ),
+            (
+                format!(
+                    r#"{{"token":"a","cell":"891976bb667ffff","person_keys":["","",""],{base}}}"#
+                ),
+                "at most 2",
+            ),
+            (
+                format!(r#"{{"token":"a","cell":"891976bb667ffff","opt_out_of":["x"],{base}}}"#),
+                "accepted are: child, dementia",
             ),
             (
                 format!(r#"{{"token":"a","cell":"891976bb667ffff","cel":"",{base}}}"#),

@@ -1,8 +1,17 @@
 //! `homeward bench`: figures of this machine, beside what one would otherwise use, in one run.
 
 mod amqp;
+mod audience;
+mod fanout;
 mod ground;
+mod people;
+mod redis;
+mod search;
+mod upload;
 
+use std::io::Write as _;
+
+use anyhow::Context as _;
 use clap::Subcommand;
 
 use crate::config::LogFormat;
@@ -20,6 +29,9 @@ enum What {
     /// From a verified case to an AMQP consumer's hands, and lane to quorum queue beside a bare publisher
     /// with confirms. Give it a database and a virtual host of its own.
     Amqp(amqp::Args),
+    /// Searching, uploading and telling an audience, beside PostGIS, Redis, a bare index-only scan and a bare
+    /// bulk upsert. Give it a database of its own.
+    Audience(audience::Args),
 }
 
 /// Measures, prints a table, and the figures as one line of JSON.
@@ -30,7 +42,12 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_logging("error", LogFormat::Text).map_err(anyhow::Error::msg)?;
     match &args.what {
         What::Amqp(args) => amqp::run(args).await,
+        What::Audience(args) => audience::run(args).await,
     }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").context("printing")
 }
 
 /// The value below which so many percent of the (sorted) values lie.

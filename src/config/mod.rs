@@ -93,7 +93,7 @@ pub struct Dispatch {
     issue_expires_h: u32,
     recall_expires_h: u32,
     lead_min: u32,
-    poll_ms: u64,
+    pub poll_ms: u64,
     pub delivery_limit: u32,
 }
 

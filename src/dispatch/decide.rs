@@ -10,9 +10,9 @@ use crate::store::told::Told;
 
 /// What was decided over one shard.
 #[derive(Debug, Default)]
-pub struct Decision {
-    /// Who is told, by app, in order of person number.
-    pub told: BTreeMap<AppId, Vec<(PersonNumber, Vec<u8>)>>,
+pub struct Decision<'a> {
+    /// Who is told and by which token, by app, in order of person number.
+    pub told: BTreeMap<AppId, Vec<(PersonNumber, &'a [u8])>>,
     /// People by app and reason; together they are everybody in the shard's cells.
     pub counts: BTreeMap<(AppId, Reason), i64>,
     /// The told-list of this round for every block that changed, whole.
@@ -47,7 +47,7 @@ pub struct Known<'a> {
 
 /// The blocks of person numbers that these candidates lie in, in ascending order.
 #[must_use]
-pub fn blocks(candidates: &[Candidate]) -> Vec<i64> {
+pub fn blocks(candidates: &[Candidate<'_>]) -> Vec<i64> {
     let mut blocks: Vec<i64> = candidates.iter().map(|one| one.person.block()).collect();
     blocks.sort_unstable();
     blocks.dedup();
@@ -56,13 +56,13 @@ pub fn blocks(candidates: &[Candidate]) -> Vec<i64> {
 
 /// One row per person: the one of the app that saw the person last. Sorted by person number.
 #[must_use]
-pub fn one_per_person(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+pub fn one_per_person(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'_>> {
     candidates.sort_unstable_by(|a, b| {
-        let freshness = |one: &Candidate| (one.seen_at_ms, one.seen_hour);
+        let freshness = |one: &Candidate<'_>| (one.seen_at_ms, one.seen_hour);
         a.person
             .cmp(&b.person)
             .then_with(|| freshness(b).cmp(&freshness(a)))
-            .then_with(|| (a.app, &a.token).cmp(&(b.app, &b.token)))
+            .then_with(|| (a.app, a.token).cmp(&(b.app, b.token)))
     });
     candidates.dedup_by_key(|one| one.person);
     candidates
@@ -70,90 +70,114 @@ pub fn one_per_person(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
 
 /// Decides over candidates (one per person, by person number).
 #[must_use]
-pub fn decide(candidates: Vec<Candidate>, known: &Known<'_>) -> Decision {
+pub fn decide<'a>(candidates: &[Candidate<'a>], known: &Known<'_>) -> Decision<'a> {
     let mut decision = Decision::default();
-    let lists = Lists::new(known);
+    let mut tallies: HashMap<AppId, Tally<'a>> = HashMap::new();
+    let lists = by_block(known);
     let mut left = known.room.map(|room| room.people);
-    for candidate in candidates {
-        let app = known.apps.get(&candidate.app);
-        let mut history = lists.history(candidate.person);
-        history.app_paused = app.is_none_or(|app| app.paused);
-        history.app_drills = app.is_some_and(|app| app.drills);
-        let mut reason = verdict(&candidate, &history, known.moment);
-        if let (None, Some(left), Some(room)) = (reason, left.as_mut(), known.room) {
-            if *left > 0 {
-                *left -= 1;
+    for people in candidates.chunk_by(|a, b| a.person.block() == b.person.block()) {
+        let block = people[0].person.block();
+        let lists = lists.get(&block);
+        let mut told = RoaringBitmap::new();
+        for candidate in people {
+            let tally = tallies
+                .entry(candidate.app)
+                .or_insert_with(|| Tally::of(known.apps.get(&candidate.app)));
+            let mut history =
+                lists.map_or_else(History::default, |lists| lists.history(candidate.person));
+            history.app_paused = tally.paused;
+            history.app_drills = tally.drills;
+            let mut reason = verdict(candidate, &history, known.moment);
+            if let (None, Some(left), Some(room)) = (reason, left.as_mut(), known.room) {
+                if *left > 0 {
+                    *left -= 1;
+                } else {
+                    reason = Some(room.reason);
+                }
+            }
+            if let Some(reason) = reason {
+                *tally.not_told.entry(reason).or_default() += 1;
             } else {
-                reason = Some(room.reason);
+                told.insert(u32::from(candidate.person.place()));
+                tally.told.push((candidate.person, candidate.token));
             }
         }
-        *decision
-            .counts
-            .entry((candidate.app, reason.unwrap_or(Reason::Told)))
-            .or_default() += 1;
-        if reason.is_none() {
-            let place = u32::from(candidate.person.place());
-            decision
-                .blocks
-                .entry(candidate.person.block())
-                .or_default()
-                .insert(place);
-            decision
-                .told
-                .entry(candidate.app)
-                .or_default()
-                .push((candidate.person, candidate.token));
+        if !told.is_empty() {
+            // Earlier shards of this round may have told others of the same block.
+            if let Some(before) = lists.and_then(|lists| lists.this_round) {
+                told |= before;
+            }
+            decision.blocks.insert(block, told);
         }
     }
-    // Earlier shards of this round may have told others of the same blocks.
-    for list in known.told {
-        if list.alert == known.alert
-            && list.round == known.round
-            && let Some(block) = decision.blocks.get_mut(&list.block)
-        {
-            *block |= &list.people;
+    for (app, tally) in tallies {
+        let counts = tally.not_told.into_iter();
+        decision
+            .counts
+            .extend(counts.map(|(reason, people)| ((app, reason), people)));
+        if !tally.told.is_empty() {
+            let people = i64::try_from(tally.told.len()).unwrap_or(i64::MAX);
+            decision.counts.insert((app, Reason::Told), people);
+            decision.told.insert(app, tally.told);
         }
     }
     decision
 }
 
-/// The told-lists, sorted for looking up one person after the other.
-struct Lists<'a> {
-    this_alert: HashMap<i64, RoaringBitmap>,
-    others: HashMap<i64, Vec<(&'a RoaringBitmap, bool)>>,
+/// One app's people.
+struct Tally<'a> {
+    paused: bool,
+    drills: bool,
+    told: Vec<(PersonNumber, &'a [u8])>,
+    not_told: BTreeMap<Reason, i64>,
 }
 
-impl<'a> Lists<'a> {
-    fn new(known: &Known<'a>) -> Self {
-        let mut this_alert: HashMap<i64, RoaringBitmap> = HashMap::new();
-        let mut others: HashMap<i64, Vec<(&RoaringBitmap, bool)>> = HashMap::new();
-        for list in known.told {
-            if list.alert == known.alert {
-                *this_alert.entry(list.block).or_default() |= &list.people;
-            } else if list.budget == known.moment.budget
-                && known.moment.now.duration_since(list.told_at) < WEEK
-            {
-                let in_a_day = known.moment.now.duration_since(list.told_at) < DAY;
-                others
-                    .entry(list.block)
-                    .or_default()
-                    .push((&list.people, in_a_day));
-            }
+impl Tally<'_> {
+    fn of(app: Option<&App>) -> Self {
+        Self {
+            paused: app.is_none_or(|app| app.paused),
+            drills: app.is_some_and(|app| app.drills),
+            told: Vec::new(),
+            not_told: BTreeMap::new(),
         }
-        Self { this_alert, others }
     }
+}
 
+/// The told-lists of one block.
+#[derive(Default)]
+struct Lists<'a> {
+    this_alert: RoaringBitmap,
+    this_round: Option<&'a RoaringBitmap>,
+    /// Of other alerts in the last week, and whether it was within a day.
+    others: Vec<(&'a RoaringBitmap, bool)>,
+}
+
+fn by_block<'a>(known: &Known<'a>) -> HashMap<i64, Lists<'a>> {
+    let mut blocks: HashMap<i64, Lists<'a>> = HashMap::new();
+    for list in known.told {
+        let age = known.moment.now.duration_since(list.told_at);
+        if list.alert == known.alert {
+            let lists = blocks.entry(list.block).or_default();
+            lists.this_alert |= &list.people;
+            if list.round == known.round {
+                lists.this_round = Some(&list.people);
+            }
+        } else if list.budget == known.moment.budget && age < WEEK {
+            let lists = blocks.entry(list.block).or_default();
+            lists.others.push((&list.people, age < DAY));
+        }
+    }
+    blocks
+}
+
+impl Lists<'_> {
     fn history(&self, person: PersonNumber) -> History {
-        let (block, place) = (person.block(), u32::from(person.place()));
-        let told_already = self
-            .this_alert
-            .get(&block)
-            .is_some_and(|people| people.contains(place));
+        let place = u32::from(person.place());
         let mut history = History {
-            told_already,
+            told_already: self.this_alert.contains(place),
             ..History::default()
         };
-        for (people, in_a_day) in self.others.get(&block).into_iter().flatten() {
+        for (people, in_a_day) in &self.others {
             if people.contains(place) {
                 history.alerts_in_a_week += 1;
                 history.alerts_in_a_day += u32::from(*in_a_day);
@@ -169,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{BatchFormat, CapBudget, SubscriberFlags};
+    use crate::model::{BatchFormat, CapBudget, CaseKind, SubscriberFlags};
 
     fn now() -> Timestamp {
         "2026-06-01T12:00:00Z".parse().unwrap()
@@ -179,6 +203,7 @@ mod tests {
         Moment {
             now: now(),
             budget: CapBudget::Usual,
+            kind: CaseKind::Dementia,
             quiet: false,
             per_day: 2,
             per_week: 5,
@@ -187,10 +212,10 @@ mod tests {
         }
     }
 
-    fn candidate(app: i32, person: i64) -> Candidate {
+    fn candidate(app: i32, person: i64) -> Candidate<'static> {
         Candidate {
             app: AppId(app),
-            token: format!("{app}-{person}").into_bytes(),
+            token: b"token",
             person: PersonNumber(person),
             flags: SubscriberFlags(0),
             seen_hour: i32::try_from(now().as_second() / 3600).unwrap(),
@@ -227,7 +252,7 @@ mod tests {
         }
     }
 
-    fn total(decision: &Decision) -> i64 {
+    fn total(decision: &Decision<'_>) -> i64 {
         decision.counts.values().sum()
     }
 
@@ -249,7 +274,8 @@ mod tests {
             moment: &moment(),
             room: None,
         };
-        let decision = decide((1..=4).map(|person| candidate(1, person)).collect(), &known);
+        let people: Vec<_> = (1..=4).map(|person| candidate(1, person)).collect();
+        let decision = decide(&people, &known);
         assert_eq!(total(&decision), 4);
         assert_eq!(decision.counts[&(AppId(1), Reason::ToldAlready)], 1);
         assert_eq!(decision.counts[&(AppId(1), Reason::Cap)], 1, "two in a day");
@@ -274,7 +300,7 @@ mod tests {
             moment: &moment(),
             room: None,
         };
-        let decision = decide(vec![candidate(1, 9)], &known);
+        let decision = decide(&[candidate(1, 9)], &known);
         assert_eq!(decision.blocks[&0].iter().collect::<Vec<_>>(), [8, 9]);
     }
 
@@ -284,7 +310,7 @@ mod tests {
         fresh.seen_at_ms = 2;
         let mut old = candidate(1, 5);
         old.seen_at_ms = 1;
-        let one = one_per_person(vec![old, fresh.clone()]);
+        let one = one_per_person(vec![old, fresh]);
         assert_eq!(one, [fresh]);
     }
 
@@ -303,10 +329,8 @@ mod tests {
             moment: &moment(),
             room,
         };
-        let decision = decide(
-            (1..=10).map(|person| candidate(1, person)).collect(),
-            &known,
-        );
+        let people: Vec<_> = (1..=10).map(|person| candidate(1, person)).collect();
+        let decision = decide(&people, &known);
         assert_eq!(decision.counts[&(AppId(1), Reason::Told)], 3);
         assert_eq!(decision.counts[&(AppId(1), Reason::Ceiling)], 7);
     }
@@ -328,7 +352,7 @@ mod tests {
             let candidates: Vec<_> = people.iter().map(|(app, n)| candidate(*app, *n)).collect();
             let one = one_per_person(candidates);
             let persons = one.len();
-            let decision = decide(one, &known);
+            let decision = decide(&one, &known);
             prop_assert_eq!(total(&decision), i64::try_from(persons).unwrap());
             let mut told_now: Vec<_> = decision.told.values().flatten().map(|(p, _)| p.0).collect();
             let count = told_now.len();

@@ -8,14 +8,15 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Decision, Known, Room, blocks, decide, one_per_person};
 use super::{Dispatch, pause};
 use crate::alert::recipients;
-use crate::audience::eligibility::{Moment, WEEK, volunteers_only, zone_or_utc};
+use crate::audience::eligibility::{Moment, WEEK};
 use crate::model::{
-    App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
+    AlertId, App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
-use crate::store::batches::NewBatches;
+use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::rounds::{self, Shard};
+use crate::store::subscribers::Candidates;
 use crate::store::{
-    Cause, Session, StoreError, Tx, alerts, batches, cases, holders, reach, subscribers, told,
+    Cause, Session, StoreError, alerts, batches, cases, holders, persons, reach, subscribers, told,
 };
 
 /// Fans out shards as they come, until shutdown. A shard in hand at shutdown is finished.
@@ -49,7 +50,10 @@ async fn work(dispatch: &Dispatch) -> Result<bool, StoreError> {
     dispatch.wake.shards();
     match fan_out(dispatch, &shard).await {
         Ok(Some(told)) => {
-            dispatch.metrics.fanned_out(&told);
+            let told = told
+                .iter()
+                .map(|(app, reason, people)| (app.as_str(), *reason, *people));
+            dispatch.metrics.fanned_out(shard.kind, told);
             dispatch.wake.batches();
         }
         Ok(None) => {}
@@ -69,8 +73,8 @@ async fn work(dispatch: &Dispatch) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// People by reason over one shard.
-pub(crate) type Told = Vec<(AppId, Reason, i64)>;
+/// People by app's name and reason over one shard.
+type Told = Vec<(String, Reason, i64)>;
 
 /// Decides over everybody in a shard and writes told-list, batches and counts; `None` if the case
 /// is no longer active or somebody else has the shard by now.
@@ -98,10 +102,18 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     };
 
-    let candidates = subscribers::candidates(&mut tx, &shard.ranges).await?;
-    let candidates = one_per_person(where_last_seen(&mut tx, candidates).await?);
-    let blocks = blocks(&candidates);
-    told::lock_blocks(&mut tx, &blocks).await?;
+    let mut found;
+    let (candidates, blocks) = loop {
+        let moves = persons::moves(&mut tx).await?;
+        found = subscribers::candidates(&mut tx, shard.kind, &shard.ranges).await?;
+        let people = people_of(&mut tx, &found).await?;
+        let blocks = blocks(&people);
+        told::lock_blocks(&mut tx, &blocks).await?;
+        // Whoever got another number meanwhile must not be told under the old one.
+        if persons::moves(&mut tx).await? == moves {
+            break (people, blocks);
+        }
+    };
     let lists = told::read(&mut tx, &blocks, alert.id, now - WEEK).await?;
     let apps: HashMap<AppId, App> = holders::apps(&mut tx)
         .await?
@@ -109,8 +121,17 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         .map(|app| (app.id, app))
         .collect();
     let budget = CapBudget::of(alert.urgency, alert.exercise);
-    let moment = moment(dispatch, &case, budget, now);
-    let room = room(&mut tx, &case, shard).await?;
+    let category = case.profile.category;
+    let moment = Moment::new(
+        now,
+        budget,
+        category,
+        case.audience,
+        &case.time_zone,
+        &dispatch.config,
+    );
+    let room = room_of(&mut tx, &case, shard.alert).await?;
+    let room = of_shard(room, reach::quota(&mut tx, shard.id).await?);
     let known = Known {
         alert: alert.id,
         round: shard.round,
@@ -119,7 +140,7 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         moment: &moment,
         room,
     };
-    let decision = decide(candidates, &known);
+    let decision = decide(&candidates, &known);
 
     told::put(
         &mut tx,
@@ -130,7 +151,7 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         &decision.blocks,
     )
     .await?;
-    let counts: Told = decision
+    let counts: Vec<(AppId, Reason, i64)> = decision
         .counts
         .iter()
         .map(|((app, reason), people)| (*app, *reason, *people))
@@ -143,27 +164,41 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         round: shard.round,
         wave: shard.wave,
         urgency: shard.urgency,
+        probability: shard.probability,
         expires_at,
-        batches: &into_batches(
-            decision,
-            dispatch.config.dispatch.batch_people,
-            shard.probability,
-        ),
+        batches: into_batches(&decision, dispatch.config.dispatch.batch_people),
     };
-    batches::add(&mut tx, &new, now).await?;
+    batches::add(&mut tx, new, now).await?;
     if !rounds::finish_shard(&mut tx, shard, now).await? {
         return Ok(None);
     }
     tx.commit().await?;
-    Ok(Some(counts))
+    let name = |app| {
+        apps.get(&app)
+            .map(|app| app.name.clone())
+            .unwrap_or_default()
+    };
+    let told = counts
+        .into_iter()
+        .map(|(app, reason, people)| (name(app), reason, people));
+    Ok(Some(told.collect()))
+}
+
+/// These subscribers, one for each person.
+pub(super) async fn people_of<'a>(
+    session: &mut Session,
+    found: &'a Candidates,
+) -> Result<Vec<Candidate<'a>>, StoreError> {
+    let found = found.iter().collect();
+    Ok(one_per_person(where_last_seen(session, found).await?))
 }
 
 /// Leaves out people whom another app saw somewhere else, or here but later.
-async fn where_last_seen(
+async fn where_last_seen<'a>(
     session: &mut Session,
-    mut candidates: Vec<Candidate>,
-) -> Result<Vec<Candidate>, StoreError> {
-    let shared = |one: &Candidate| one.flags.has(SubscriberFlags::SHARED);
+    mut candidates: Vec<Candidate<'a>>,
+) -> Result<Vec<Candidate<'a>>, StoreError> {
+    let shared = |one: &Candidate<'_>| one.flags.has(SubscriberFlags::SHARED);
     let persons: Vec<_> = candidates
         .iter()
         .filter(|one| shared(one))
@@ -190,24 +225,21 @@ async fn where_last_seen(
     Ok(candidates)
 }
 
-fn moment(dispatch: &Dispatch, case: &Case, budget: CapBudget, now: jiff::Timestamp) -> Moment {
-    let time_zone = zone_or_utc(&case.time_zone);
-    let config = &dispatch.config;
-    Moment {
-        volunteers_only: volunteers_only(case.profile.category, case.audience),
-        ..Moment::new(
-            now,
-            budget,
-            &config.cap,
-            &config.quiet_hours,
-            &time_zone,
-            config.audience.stale_after_h,
-        )
-    }
+/// What is left for one shard: of a budget each has a share.
+fn of_shard(room: Option<Room>, quota: Option<i64>) -> Option<Room> {
+    let share = quota.map(|people| Room {
+        people,
+        reason: Reason::Budget,
+    });
+    room.into_iter().chain(share).min_by_key(|room| room.people)
 }
 
 /// How many more the case may tell; the tighter of ceiling and budget.
-async fn room(tx: &mut Tx, case: &Case, shard: &Shard) -> Result<Option<Room>, StoreError> {
+pub(super) async fn room_of(
+    session: &mut Session,
+    case: &Case,
+    alert: AlertId,
+) -> Result<Option<Room>, StoreError> {
     let limits = [
         (case.ceiling, Reason::Ceiling),
         (case.budget, Reason::Budget),
@@ -219,36 +251,17 @@ async fn room(tx: &mut Tx, case: &Case, shard: &Shard) -> Result<Option<Room>, S
     let Some(mut room) = tightest else {
         return Ok(None);
     };
-    room.people = (room.people - alerts::issued(tx, shard.alert).await?).max(0);
-    // Of a budget each shard has a share.
-    if let Some(quota) = reach::quota(tx, shard.id).await?
-        && quota < room.people
-    {
-        room = Room {
-            people: quota,
-            reason: Reason::Budget,
-        };
-    }
+    room.people = (room.people - alerts::issued(session, alert).await?).max(0);
     Ok(Some(room))
 }
 
-fn into_batches(
-    decision: Decision,
-    people: u32,
-    probability: f64,
-) -> Vec<(AppId, f64, i64, Vec<u8>)> {
-    let mut batches = Vec::new();
-    for (app, told) in decision.told {
-        for chunk in told.chunks(people as usize) {
-            let (persons, tokens): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
-            let count = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
-            batches.push((
-                app,
-                probability,
-                count,
-                recipients::encode(tokens, &persons),
-            ));
-        }
-    }
-    batches
+fn into_batches(decision: &Decision<'_>, people: u32) -> Vec<NewBatch> {
+    let batches = decision.told.iter().flat_map(|(app, told)| {
+        told.chunks(people as usize).map(|people| NewBatch {
+            app: *app,
+            people: i64::try_from(people.len()).unwrap_or(i64::MAX),
+            recipients: recipients::encode(people),
+        })
+    });
+    batches.collect()
 }

@@ -1,8 +1,10 @@
 //! From a due wave to an app queue: release, fan-out by shard, lanes, update and recall.
 
 mod budget;
-mod cut;
+mod cost;
+pub(crate) mod cut;
 mod decide;
+mod dry_run;
 mod fanout;
 mod lane;
 mod pick;
@@ -24,8 +26,9 @@ use crate::queue::AppQueue;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+pub use dry_run::{WouldTell, dry_run};
 pub use recall::{Recalled, recall, renew, update, write_revision};
-pub use release::{Cost, cost_of_wave, waits_until};
+pub use release::waits_until;
 
 /// Wake-ups inside one process. They are hints only: whoever waits also looks by itself.
 #[derive(Debug, Clone)]

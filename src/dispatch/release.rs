@@ -1,24 +1,22 @@
 //! Releasing due waves and sweeps: they wait in the database until the database's clock says so.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::cost::{Cost, cost_of_wave};
+use super::cut::{CutShard, cut};
 use super::{Dispatch, pause, shards};
 use prost::Message as _;
 
 use crate::alert::area::area as area_for_phones;
 use crate::area;
-use crate::config::Approval;
 use crate::model::{
-    Actor, AlertId, AlertRecord, Case, CaseId, CaseState, Cell, PlanCause, WaveState,
+    Actor, AlertId, AlertRecord, Case, CaseId, CaseState, Cell, PlanCause, RoundKind, WaveState,
 };
 use crate::planning::NoPlan;
 use crate::store::plans::{self, Wave, Why};
-use crate::store::rounds::{self, NewRound, RoundKind};
+use crate::store::rounds::{self, NewRound};
 use crate::store::{StoreError, Tx, alerts, cases, reach, sightings, subscribers, timeline};
 
 /// A plan as young as this is good for the next wave; an older one is made anew before it goes.
@@ -92,7 +90,7 @@ async fn release_wave(
     alert: AlertId,
     number: i64,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, record, alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, record, mut alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
@@ -136,7 +134,6 @@ async fn release_wave(
     wave.state = WaveState::Released;
     wave.released_at = Some(now);
     plans::change_wave(&mut tx, &wave).await?;
-    let released = released_cells(&plans::waves(&mut tx, alert.id).await?);
     let (shards, quotas) = shards::of_round(
         &mut tx,
         dispatch,
@@ -146,16 +143,23 @@ async fn release_wave(
         &cost.by_cell,
     )
     .await?;
-    let round = NewRound {
-        alert: &alert,
-        kind: RoundKind::Wave,
+    let waves = plans::waves(&mut tx, alert.id).await?;
+    let (expires_at, next_sweep_at) = (now + config.issue_life(), now + config.sweep_every());
+    let mut further = wave.cells.clone();
+    further.extend(next_cells(&waves, number));
+    let mut release = Release {
+        alert: &mut alert,
         wave: number,
-        expires_at: now + config.issue_life(),
-        next_sweep_at: now + config.sweep_every(),
-        area: &area_for_phones(&area::compact(&cells_of(&released))).encode_to_vec(),
-        shards: &shards,
+        released: released_cells(&waves),
+        expires_at,
+        next_sweep_at,
+        shard_people: config.shard_people,
+        now,
     };
-    let round = rounds::release(&mut tx, &round, now).await?;
+    release.to_volunteers(&mut tx, &further).await?;
+    let round = release
+        .round(&mut tx, RoundKind::Wave, &shards, &[])
+        .await?;
     reach::set_quotas(&mut tx, alert.id, round, &quotas).await?;
     let detail = json!({
         "wave": number, "round": round, "shards": shards.len(), "probability": wave.mass,
@@ -207,10 +211,14 @@ async fn release_sweep(
     case: CaseId,
     alert: AlertId,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, record, alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, record, mut alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
+    // Another server may have released it since it was found to be due.
+    if alert.next_sweep_at.is_none_or(|at| at > now) {
+        return Ok(());
+    }
     let expires_at = alert.expires_at.filter(|at| *at > now);
     let Some(expires_at) = expires_at else {
         alerts::sweep_at(&mut tx, alert.id, None).await?;
@@ -234,26 +242,30 @@ async fn release_sweep(
     }
     let waves = plans::waves(&mut tx, alert.id).await?;
     let released = released_cells(&waves);
-    let last = waves
+    let released_waves = waves
         .iter()
-        .filter(|wave| wave.state == WaveState::Released)
-        .map(|w| w.number)
-        .max();
+        .filter(|wave| wave.state == WaveState::Released);
+    let last = released_waves.map(|wave| wave.number).max().unwrap_or(1);
     let by_cell =
         subscribers::count_by_cell(&mut tx, &area::ranges(&cells_of(&released)), i64::MAX).await?;
     let (shards, quotas) =
         shards::of_round(&mut tx, dispatch, &record, alert.id, &released, &by_cell).await?;
-    let round = NewRound {
-        alert: &alert,
-        kind: RoundKind::Sweep,
-        wave: last.unwrap_or(1),
+    let mut release = Release {
+        alert: &mut alert,
+        wave: last,
+        released,
         expires_at,
         next_sweep_at,
-        area: &area_for_phones(&area::compact(&cells_of(&released))).encode_to_vec(),
-        shards: &shards,
+        shard_people: dispatch.config.dispatch.shard_people,
+        now,
     };
-    let number = rounds::release(&mut tx, &round, now).await?;
-    reach::set_quotas(&mut tx, alert.id, number, &quotas).await?;
+    release
+        .to_volunteers(&mut tx, &next_cells(&waves, last))
+        .await?;
+    let round = release
+        .round(&mut tx, RoundKind::Sweep, &shards, &[])
+        .await?;
+    reach::set_quotas(&mut tx, alert.id, round, &quotas).await?;
     tx.commit().await?;
     dispatch.metrics.rounds_released.inc();
     dispatch.wake.shards();
@@ -275,56 +287,69 @@ pub fn waits_until(
     (until > now).then_some(until)
 }
 
-/// What a wave would reach.
-#[derive(Debug)]
-pub struct Cost {
-    /// Subscribers registered in its cells; counting stopped there if `at_least`.
-    pub subscribers: i64,
-    /// Whether there are more.
-    pub at_least: bool,
-    /// The rule that asks for a second operator, if one does.
-    pub needs_approval: Option<String>,
-    by_cell: Arc<HashMap<i64, i64>>,
+/// What the rounds of one release have in common.
+struct Release<'a> {
+    alert: &'a mut AlertRecord,
+    wave: i64,
+    /// The cells of all waves released so far, this one too.
+    released: Vec<(Cell, f64)>,
+    expires_at: Timestamp,
+    next_sweep_at: Timestamp,
+    shard_people: i64,
+    now: Timestamp,
 }
 
-/// Counts what a wave would reach, only as far as the limits ask if there are any.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn cost_of_wave(
-    session: &mut crate::store::Session,
-    wave: &Wave,
-    limits: Option<&Approval>,
-) -> Result<Cost, StoreError> {
-    let cells: Vec<Cell> = wave.cells.iter().map(|(cell, _)| *cell).collect();
-    let allowed = limits.map(|limits| allowed(wave.mass, limits));
-    let stop = allowed.map_or(i64::MAX, |allowed| allowed.saturating_add(1));
-    let by_cell = subscribers::count_by_cell(session, &area::ranges(&cells), stop).await?;
-    let subscribers = by_cell.values().sum::<i64>();
-    let needs_approval = allowed.filter(|allowed| subscribers > *allowed).map(|allowed| {
-        format!(
-            "it would reach more than {allowed} subscribers for {:.0} % of the probability of area",
-            wave.mass * 100.0
-        )
-    });
-    let at_least = needs_approval.is_some();
-    Ok(Cost {
-        subscribers,
-        at_least,
-        needs_approval,
-        by_cell: Arc::new(by_cell),
-    })
+impl Release<'_> {
+    /// Releases a round to the volunteers in these cells, if there are any.
+    async fn to_volunteers(
+        &mut self,
+        tx: &mut Tx,
+        cells: &[(Cell, f64)],
+    ) -> Result<(), StoreError> {
+        let by_cell = subscribers::volunteers_by_cell(tx, &area::ranges(&cells_of(cells))).await?;
+        if !by_cell.is_empty() {
+            let shards = cut(cells, &by_cell, self.shard_people);
+            self.round(tx, RoundKind::Volunteers, &shards, cells)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Releases a round; its area for the phone is all that is released, and these cells. Gives the
+    /// round's number.
+    async fn round(
+        &mut self,
+        tx: &mut Tx,
+        kind: RoundKind,
+        shards: &[CutShard],
+        further: &[(Cell, f64)],
+    ) -> Result<i64, StoreError> {
+        let mut cells = cells_of(&self.released);
+        cells.extend(cells_of(further));
+        cells.sort_unstable();
+        cells.dedup();
+        let round = NewRound {
+            alert: self.alert,
+            kind,
+            wave: self.wave,
+            expires_at: self.expires_at,
+            next_sweep_at: self.next_sweep_at,
+            area: &area_for_phones(&area::compact(&cells)).encode_to_vec(),
+            shards,
+        };
+        self.alert.rounds = rounds::release(tx, &round, self.now).await?;
+        Ok(self.alert.rounds)
+    }
 }
 
-/// The most a wave may reach without a second operator.
-fn allowed(mass: f64, limits: &Approval) -> i64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        reason = "people are far fewer than 2^52"
-    )]
-    let by_points = (limits.recipients_per_point as f64 * mass * 100.0) as i64;
-    limits.recipients.min(by_points)
+/// The cells of the wave after this one, if it goes out by itself.
+fn next_cells(waves: &[Wave], number: i64) -> Vec<(Cell, f64)> {
+    let next = waves
+        .iter()
+        .filter(|wave| wave.number > number)
+        .min_by_key(|wave| wave.number);
+    let next = next.filter(|wave| wave.state == WaveState::Waiting);
+    next.map(|wave| wave.cells.clone()).unwrap_or_default()
 }
 
 /// The cells of all released waves with their probability of area, best first.
@@ -356,12 +381,5 @@ mod tests {
         assert_eq!(waits(30, Some(29), 44), None, "nobody looked at it");
         assert_eq!(waits(30, Some(40), 44), Some(at(45)));
         assert_eq!(waits(30, Some(44), 45), None, "however many come");
-    }
-
-    #[test]
-    fn a_wave_is_wide_by_recipients_or_by_recipients_per_point() {
-        let config = crate::config::Config::defaults().unwrap();
-        assert_eq!(allowed(0.5, &config.approval), 100_000);
-        assert_eq!(allowed(0.05, &config.approval), 50_000);
     }
 }

@@ -10,7 +10,7 @@ use super::Dispatch;
 use super::recall::persons;
 use crate::model::Actor;
 use crate::store::{
-    StoreError, batches, cases, idempotency, retention, subscribers, timeline, told,
+    StoreError, batches, cases, idempotency, persons, retention, subscribers, timeline, told,
 };
 
 /// How often it is looked for.
@@ -19,9 +19,10 @@ const EVERY: Duration = Duration::from_secs(5);
 const IDEMPOTENCY_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// How long told-lists are kept: the seven days of the cap, and a day to spare.
 const TOLD_LIFE: SignedDuration = SignedDuration::from_hours(8 * 24);
-/// How long a deleted token remembers its person number, so that registering again does not reset
-/// the cap: as long as a case can be open and the cap look back.
-const DELETED_LIFE: SignedDuration = SignedDuration::from_hours(60 * 24);
+/// How long a deleted token, and a person key that no app sends any more, remember their person number,
+/// so that registering again does not reset the cap: as long as a case can be open and the cap look
+/// back.
+const NUMBER_LIFE: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// Keeps the house in order until shutdown.
 pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
@@ -44,7 +45,8 @@ async fn once(dispatch: &Dispatch) -> Result<(), StoreError> {
     idempotency::forget(&mut tx, now - IDEMPOTENCY_LIFE).await?;
     retention::erase_tests(&mut tx, now).await?;
     retention::forget_told(&mut tx, now - TOLD_LIFE).await?;
-    subscribers::purge_deleted(&mut tx, now - DELETED_LIFE).await?;
+    subscribers::purge_deleted(&mut tx, now - NUMBER_LIFE).await?;
+    persons::forget_keys(&mut tx, now - NUMBER_LIFE).await?;
     tx.commit().await
 }
 

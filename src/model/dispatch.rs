@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::named::named;
-use super::{AlertId, AppId, BatchId, CaseId, PersonNumber, Urgency};
+use super::{AlertId, AppId, BatchId, CaseId, CaseKind, PersonNumber, Urgency};
 
 named! {
     /// What a revision or batch says to people.
@@ -41,13 +41,25 @@ named! {
 }
 
 named! {
+    /// What a round is.
+    "kind" RoundKind {
+        /// A wave or sweep that goes to volunteers first, and one wave further out.
+        Volunteers = "volunteers",
+        /// A wave's first release.
+        Wave = "wave",
+        /// A repeat over all cells released so far.
+        Sweep = "sweep",
+    }
+}
+
+named! {
     /// What became of a person in the area: told, or why not.
     "reason" Reason {
         /// Told.
         Told = "told",
         /// Told by an earlier wave or sweep of this alert.
         ToldAlready = "told_already",
-        /// Opted out of alerts, or of exercises.
+        /// Opted out of alerts, of this kind of case, or of exercises.
         OptedOut = "opted_out",
         /// Does not want to be disturbed now.
         Muted = "muted",
@@ -185,6 +197,8 @@ pub struct AlertRecord {
     pub revision: i64,
     /// When the last of its issues expires.
     pub expires_at: Option<Timestamp>,
+    /// When its next sweep is due.
+    pub next_sweep_at: Option<Timestamp>,
     /// Rounds released so far.
     pub rounds: i64,
     /// When the delays of its waves began.
@@ -192,12 +206,12 @@ pub struct AlertRecord {
 }
 
 /// Somebody in the searched cells, as the covering index knows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate<'a> {
     /// The app that would tell them.
     pub app: AppId,
     /// The app's name for the device.
-    pub token: Vec<u8>,
+    pub token: &'a [u8],
     /// The number of the person.
     pub person: PersonNumber,
     /// What they allow.
@@ -225,6 +239,13 @@ impl SubscriberFlags {
     pub const DRILLS: i32 = 8;
     /// A volunteer.
     pub const VOLUNTEER: i32 = 16;
+
+    /// The bit of who wants no alerts of a kind of case: from the ninth bit on, in the order of
+    /// [`CaseKind`].
+    #[must_use]
+    pub const fn opted_out_of(kind: CaseKind) -> i32 {
+        1 << (8 + kind as i32)
+    }
 
     /// Whether a bit is set.
     #[must_use]

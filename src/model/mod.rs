@@ -21,7 +21,7 @@ pub use cell::{Cell, CellRange, InvalidCell, SUBSCRIBER_RESOLUTION};
 pub use clues::{Clues, KnownPlace, PlaceKind, Policy, Transport};
 pub use dispatch::{
     AlertRecord, Batch, BatchState, Candidate, CapBudget, Contents, Edition, Kind, PlanCause,
-    Reason, ReceiptKind, SubscriberFlags, WaveState,
+    Reason, ReceiptKind, RoundKind, SubscriberFlags, WaveState,
 };
 pub use holder::{Agency, App, BatchFormat, Caller, Holder, Operator, Scope};
 pub use ids::{
@@ -30,6 +30,6 @@ pub use ids::{
 };
 pub use named::UnknownName;
 pub use position::{Datum, InvalidPosition, Position};
-pub use profile::{Category, Environment, Mobility, Profile};
+pub use profile::{CaseKind, Category, Environment, Mobility, Profile};
 pub use search::SearchedArea;
 pub use sighting::{Sighting, SightingReport, SightingSource, SightingState};

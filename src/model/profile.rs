@@ -62,6 +62,60 @@ named! {
     }
 }
 
+impl Category {
+    /// The kind of case that people know it as.
+    #[must_use]
+    pub const fn kind(self) -> CaseKind {
+        match self {
+            Self::Child1To3
+            | Self::Child4To6
+            | Self::Child7To9
+            | Self::Child10To12
+            | Self::Child13To15 => CaseKind::Child,
+            Self::Dementia => CaseKind::Dementia,
+            Self::Autism | Self::IntellectualDisability => CaseKind::Disability,
+            Self::Despondent | Self::MentalIllness | Self::SubstanceIntoxication => {
+                CaseKind::Crisis
+            }
+            Self::Abduction => CaseKind::Abduction,
+            Self::UnknownAdult => CaseKind::Adult,
+            Self::Hiker
+            | Self::Hunter
+            | Self::Gatherer
+            | Self::Camper
+            | Self::Runner
+            | Self::Climber
+            | Self::Angler
+            | Self::Atv
+            | Self::HorsebackRider
+            | Self::MountainBiker
+            | Self::SkierAlpine
+            | Self::SkierNordic
+            | Self::Snowboarder => CaseKind::Outdoors,
+        }
+    }
+}
+
+named! {
+    /// The kinds of case that somebody may not want to hear of: categories as people know them.
+    "kind" CaseKind {
+        /// A child of up to 15 years.
+        Child = "child",
+        /// Dementia.
+        Dementia = "dementia",
+        /// Autism or intellectual disability.
+        Disability = "disability",
+        /// Despair, mental illness or intoxication.
+        Crisis = "crisis",
+        /// Somebody was taken.
+        Abduction = "abduction",
+        /// An adult of whom no more is known.
+        Adult = "adult",
+        /// Somebody out in the country: hikers, hunters, skiers and the like.
+        Outdoors = "outdoors",
+    }
+}
+
 named! {
     /// The kind of country round the last known position.
     "environment" Environment {

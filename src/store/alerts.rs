@@ -242,6 +242,7 @@ fn to_alert(row: &Row) -> Result<AlertRecord, StoreError> {
         closed_at: row.time_or_none("closed_at")?,
         revision: row.get("revision")?,
         expires_at: row.time_or_none("expires_at")?,
+        next_sweep_at: row.time_or_none("next_sweep_at")?,
         rounds: row.get("rounds")?,
         waves_from: row.time("waves_from")?,
     })

@@ -13,15 +13,15 @@ statements! {
     INSERT_BATCHES {
         postgres: "INSERT INTO batches (id, app_id, alert_id, revision, kind, round, wave, urgency,
                        probability, state, people, recipients, fence, made_at, expires_at)
-                   SELECT id, app::int, $1, $2, $3, $4, $5, $6, probability, 'pending', people,
-                       recipients, 0, $7, $8
-                   FROM unnest($9::uuid[], $10::bigint[], $11::float8[], $12::bigint[], $13::bytea[])
-                        AS new(id, app, probability, people, recipients)"
+                   SELECT id, app::int, $1, $2, $3, $4, $5, $6, $7, 'pending', people, recipients,
+                       0, $8, $9
+                   FROM unnest($10::uuid[], $11::bigint[], $12::bigint[], $13::bytea[])
+                        AS new(id, app, people, recipients)"
         sqlite: "INSERT INTO batches (id, app_id, alert_id, revision, kind, round, wave, urgency,
                      probability, state, people, recipients, fence, made_at, expires_at)
-                 SELECT unhex(value->>0), value->>1, $1, $2, $3, $4, $5, $6, value->>2, 'pending',
-                     value->>3, unhex(value->>4), 0, $7, $8
-                 FROM json_each($9)"
+                 SELECT unhex(value->>0), value->>1, $1, $2, $3, $4, $5, $6, $7, 'pending',
+                     value->>2, unhex(value->>3), 0, $8, $9
+                 FROM json_each($10)"
     }
     SELECT_TOLD_BY {
         "SELECT id FROM batches
@@ -79,7 +79,7 @@ statements! {
 
 /// The batches of one shard.
 #[derive(Debug)]
-pub struct NewBatches<'a> {
+pub struct NewBatches {
     /// The alert.
     pub alert: AlertId,
     /// Its revision.
@@ -92,10 +92,23 @@ pub struct NewBatches<'a> {
     pub wave: i64,
     /// Rank of the urgency.
     pub urgency: i64,
+    /// Probability of area.
+    pub probability: f64,
     /// When they expire.
     pub expires_at: Timestamp,
-    /// App, probability of area, people, recipients (protobuf).
-    pub batches: &'a [(AppId, f64, i64, Vec<u8>)],
+    /// The batches.
+    pub batches: Vec<NewBatch>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct NewBatch {
+    /// Whose subscribers it tells.
+    pub app: AppId,
+    /// How many people.
+    pub people: i64,
+    /// Who (protobuf).
+    pub recipients: Vec<u8>,
 }
 
 /// Batches that go no further.
@@ -111,12 +124,12 @@ pub struct Withdrawn {
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn add(tx: &mut Tx, new: &NewBatches<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub async fn add(tx: &mut Tx, new: NewBatches, now: Timestamp) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = new.batches.iter().map(|_| Uuid::now_v7()).collect();
-    let apps: Vec<i64> = new.batches.iter().map(|batch| i64::from(batch.0.0)).collect();
-    let probabilities: Vec<f64> = new.batches.iter().map(|batch| batch.1).collect();
-    let people: Vec<i64> = new.batches.iter().map(|batch| batch.2).collect();
-    let recipients: Vec<Vec<u8>> = new.batches.iter().map(|batch| batch.3.clone()).collect();
+    let apps: Vec<i64> = new.batches.iter().map(|batch| i64::from(batch.app.0)).collect();
+    let people: Vec<i64> = new.batches.iter().map(|batch| batch.people).collect();
+    let recipients: Vec<Vec<u8>> =
+        new.batches.into_iter().map(|batch| batch.recipients).collect();
     tx.query(&INSERT_BATCHES)
         .bind(new.alert)
         .bind(new.revision)
@@ -124,12 +137,12 @@ pub async fn add(tx: &mut Tx, new: &NewBatches<'_>, now: Timestamp) -> Result<()
         .bind(new.round)
         .bind(new.wave)
         .bind(new.urgency)
+        .bind(new.probability)
         .bind(now.as_millisecond())
         .bind(new.expires_at.as_millisecond())
         .bind_columns(&[
             Values::Uuid(&ids),
             Values::Int(&apps),
-            Values::Float(&probabilities),
             Values::Int(&people),
             Values::Bytes(&recipients),
         ])

@@ -32,8 +32,10 @@ files! {
     plans;
     /// Alerts and their revisions.
     alerts;
-    /// Subscribers, person numbers and the search by cell.
+    /// Subscribers and the search by cell.
     subscribers;
+    /// Person numbers, and the keys that apps share.
+    persons;
     /// Rounds (released waves and sweeps), shards and counts.
     rounds;
     /// The told-list.

@@ -161,7 +161,7 @@ pub async fn forget_told(tx: &mut Tx, before: Timestamp) -> Result<u64, StoreErr
 mod tests {
     use jiff::SignedDuration;
 
-    use super::super::batches::NewBatches;
+    use super::super::batches::{NewBatch, NewBatches};
     use super::super::{Pools, Store, alerts, backlog, batches, holders, receipts};
     use super::*;
     use crate::model::{AlertId, AppId, BatchFormat, BatchId, Kind, ReceiptKind};
@@ -194,12 +194,16 @@ mod tests {
             wave: 0,
             urgency: 0,
             expires_at,
-            batches: &[
-                (app, 0.0, PEOPLE, b"one".to_vec()),
-                (app, 0.0, PEOPLE, b"two".to_vec()),
-            ],
+            probability: 0.0,
+            batches: [b"one", b"two"]
+                .map(|recipients| NewBatch {
+                    app,
+                    people: PEOPLE,
+                    recipients: recipients.to_vec(),
+                })
+                .into(),
         };
-        batches::add(&mut tx, &new, now).await.unwrap();
+        batches::add(&mut tx, new, now).await.unwrap();
         tx.commit().await.unwrap();
         (store, app, alert)
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::sql::{Row, Values, statements, to_json};
 use super::{Session, StoreError, Tx};
 use crate::model::{
-    AlertId, AlertRecord, AppId, CaseId, CellRange, Reason, ShardId, Urgency,
+    AlertId, AlertRecord, AppId, CaseId, CellRange, Reason, RoundKind, ShardId, Urgency,
 };
 
 statements! {
@@ -33,7 +33,9 @@ statements! {
                        WHERE shards.state = 'pending' AND shards.lease_until <= $1
                        ORDER BY shards.urgency DESC, shards.wave, shards.number
                        LIMIT 1 FOR UPDATE OF shards SKIP LOCKED)
-                   RETURNING *, (SELECT case_id FROM alerts WHERE id = alert_id) AS case_id"
+                   RETURNING *, (SELECT case_id FROM alerts WHERE id = alert_id) AS case_id,
+                       (SELECT kind FROM rounds WHERE rounds.alert_id = shards.alert_id
+                           AND rounds.number = shards.round) AS kind"
         sqlite: "UPDATE shards SET attempt = attempt + 1, lease_until = $2
                  WHERE id = (
                      SELECT shards.id FROM shards
@@ -42,7 +44,9 @@ statements! {
                      WHERE shards.state = 'pending' AND shards.lease_until <= $1
                      ORDER BY shards.urgency DESC, shards.wave, shards.number
                      LIMIT 1)
-                 RETURNING *, (SELECT case_id FROM alerts WHERE id = alert_id) AS case_id"
+                 RETURNING *, (SELECT case_id FROM alerts WHERE id = alert_id) AS case_id,
+                     (SELECT kind FROM rounds WHERE rounds.alert_id = shards.alert_id
+                         AND rounds.number = shards.round) AS kind"
     }
     FINISH_SHARD {
         "UPDATE shards SET state = 'done', done_at = $3
@@ -85,32 +89,12 @@ statements! {
     }
 }
 
-/// What a round is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoundKind {
-    /// A wave's first release.
-    Wave,
-    /// A repeat over all cells released so far.
-    Sweep,
-}
-
-impl RoundKind {
-    /// The name in the store and in the API.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Wave => "wave",
-            Self::Sweep => "sweep",
-        }
-    }
-}
-
 /// A round about to be released.
 #[derive(Debug)]
 pub struct NewRound<'a> {
     /// The alert, as it stands before the release.
     pub alert: &'a AlertRecord,
-    /// Wave or sweep.
+    /// Volunteers, wave or sweep.
     pub kind: RoundKind,
     /// The wave's number; for a sweep that of the last wave released.
     pub wave: i64,
@@ -135,7 +119,9 @@ pub struct Shard {
     pub alert: AlertId,
     /// The round.
     pub round: i64,
-    /// The wave.
+    /// What the round is.
+    pub kind: RoundKind,
+    /// The wave whose turn it is.
     pub wave: i64,
     /// Rank of the urgency.
     pub urgency: i64,
@@ -152,8 +138,8 @@ pub struct Shard {
 pub struct RoundListing {
     /// 1 for the first of the alert.
     pub number: i64,
-    /// `wave` or `sweep`.
-    pub kind: String,
+    /// What it is.
+    pub kind: RoundKind,
     /// The wave.
     pub wave: i64,
     /// When it was released.
@@ -189,6 +175,11 @@ pub async fn release(tx: &mut Tx, round: &NewRound<'_>, now: Timestamp) -> Resul
         .bind(round.next_sweep_at.as_millisecond())
         .execute()
         .await?;
+    // Volunteers come before everybody else of their wave: it is their turn with the wave before.
+    let turn = match round.kind {
+        RoundKind::Volunteers => round.wave - 1,
+        RoundKind::Wave | RoundKind::Sweep => round.wave,
+    };
     for (place, (probability, ranges)) in (1_i64..).zip(round.shards) {
         tx.query(&INSERT_SHARD)
             .bind(ShardId::fresh())
@@ -196,7 +187,7 @@ pub async fn release(tx: &mut Tx, round: &NewRound<'_>, now: Timestamp) -> Resul
             .bind(number)
             .bind(place)
             .bind(round.alert.urgency.rank())
-            .bind(round.wave)
+            .bind(turn)
             .bind(*probability)
             .bind(to_json(ranges)?)
             .execute()
@@ -307,7 +298,7 @@ pub async fn listing(
         .map(|row| {
             Ok(RoundListing {
                 number: row.get("number")?,
-                kind: row.get("kind")?,
+                kind: row.named("kind")?,
                 wave: row.get("wave")?,
                 released_at: row.time("released_at")?,
                 done_at: row.time_or_none("done_at")?,
@@ -348,6 +339,7 @@ fn to_shard(row: &Row) -> Result<Shard, StoreError> {
         case: row.get("case_id")?,
         alert: row.get("alert_id")?,
         round: row.get("round")?,
+        kind: row.named("kind")?,
         wave: row.get("wave")?,
         urgency: row.get("urgency")?,
         probability: row.get("probability")?,

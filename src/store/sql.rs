@@ -74,7 +74,6 @@ enum Arguments {
 /// PostgreSQL, one JSON array of rows (bytes in hex) for `json_each` on SQLite.
 pub(super) enum Values<'a> {
     Int(&'a [i64]),
-    Float(&'a [f64]),
     Bytes(&'a [Vec<u8>]),
     Text(&'a [String]),
     Uuid(&'a [uuid::Uuid]),
@@ -117,7 +116,6 @@ impl Query<'_> {
                     for column in columns {
                         match column {
                             Values::Int(values) => list.add(*values)?,
-                            Values::Float(values) => list.add(*values)?,
                             Values::Uuid(values) => list.add(*values)?,
                             Values::Bytes(values) => list.add(*values)?,
                             Values::Text(values) => list.add(*values)?,
@@ -239,6 +237,36 @@ impl Row {
         .map_err(|error| StoreError::new(self.name, error))
     }
 
+    /// A column of many rows gathered into one value: an array on PostgreSQL, a JSON array on SQLite.
+    pub(super) fn list<T>(&self, column: &str) -> Result<Vec<T>, StoreError>
+    where
+        T: serde::de::DeserializeOwned,
+        Vec<T>: for<'r> Decode<'r, Postgres> + Type<Postgres>,
+    {
+        match &self.row {
+            // No rows at all are no array.
+            AnyRow::Postgres(row) => row
+                .try_get::<Option<Vec<T>>, _>(column)
+                .map(Option::unwrap_or_default)
+                .map_err(|error| StoreError::new(self.name, error)),
+            AnyRow::Sqlite(_) => self.json(column),
+        }
+    }
+
+    /// The bytes of many rows joined into one value: bytes on PostgreSQL, hex on SQLite.
+    pub(super) fn joined_bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
+        match &self.row {
+            AnyRow::Postgres(row) => row
+                .try_get::<Option<Vec<u8>>, _>(column)
+                .map(Option::unwrap_or_default),
+            AnyRow::Sqlite(row) => row.try_get::<Option<String>, _>(column).and_then(|text| {
+                hex::decode(text.unwrap_or_default())
+                    .map_err(|error| sqlx::Error::Decode(Box::new(error)))
+            }),
+        }
+        .map_err(|error| StoreError::new(self.name, error))
+    }
+
     /// The value of a JSON column.
     pub(super) fn json<T: serde::de::DeserializeOwned>(
         &self,
@@ -348,7 +376,6 @@ fn rows_as_json(columns: &[Values<'_>]) -> Result<String, BoxDynError> {
     use std::fmt::Write as _;
     let length = columns.first().map_or(0, |column| match column {
         Values::Int(values) => values.len(),
-        Values::Float(values) => values.len(),
         Values::Uuid(values) => values.len(),
         Values::Bytes(values) => values.len(),
         Values::Text(values) => values.len(),
@@ -363,7 +390,6 @@ fn rows_as_json(columns: &[Values<'_>]) -> Result<String, BoxDynError> {
             }
             match column {
                 Values::Int(values) => write!(json, "{}", values[row])?,
-                Values::Float(values) => write!(json, "{}", values[row])?,
                 Values::Uuid(values) => write!(json, "\"{}\"", values[row].simple())?,
                 Values::Bytes(values) => write!(json, "\"{}\"", hex::encode(&values[row]))?,
                 Values::Text(values) => json.push_str(&serde_json::to_string(&values[row])?),

@@ -1,4 +1,4 @@
-//! Subscribers, person numbers and the search by cell.
+//! Subscribers and the search by cell.
 
 use std::collections::HashMap;
 
@@ -6,39 +6,23 @@ use jiff::Timestamp;
 
 use super::sql::{Numbers, Values, statements};
 use super::{Session, StoreError, Tx};
-use crate::model::{AppId, Candidate, Cell, CellRange, PersonNumber, SubscriberFlags};
+use crate::model::{
+    AppId, Candidate, Cell, CellRange, PersonNumber, RoundKind, SubscriberFlags,
+};
 
 statements! {
     SELECT_KNOWN {
-        postgres: "SELECT s.token, s.person, s.seen_at, s.flags, s.cell, s.muted_until
-                   FROM subscribers s
-                   WHERE s.app_id = $1 AND s.token = ANY($2)"
-        sqlite: "SELECT s.token, s.person, s.seen_at, s.flags, s.cell, s.muted_until
+        postgres: "SELECT array_agg(t.place) AS places, array_agg(s.person) AS persons,
+                       array_agg(s.seen_at) AS seen_at, array_agg(s.flags) AS flags,
+                       array_agg(s.cell) AS cells, array_agg(s.muted_until) AS muted_until
+                   FROM unnest($2::bytea[]) WITH ORDINALITY AS t(token, place)
+                   JOIN subscribers s ON s.app_id = $1 AND s.token = t.token"
+        sqlite: "SELECT json_group_array(t.key + 1) AS places, json_group_array(s.person) AS persons,
+                     json_group_array(s.seen_at) AS seen_at, json_group_array(s.flags) AS flags,
+                     json_group_array(s.cell) AS cells,
+                     json_group_array(s.muted_until) AS muted_until
                  FROM json_each($2) t CROSS JOIN subscribers s
                  WHERE s.app_id = $1 AND s.token = unhex(t.value->>0)"
-    }
-    TAKE_NUMBERS {
-        "UPDATE person_regions SET used = used + $2 WHERE region = $1 AND used + $2 <= 65536
-         RETURNING block, used"
-    }
-    OPEN_BLOCK {
-        "INSERT INTO person_blocks (region) VALUES ($1) RETURNING block"
-    }
-    USE_BLOCK {
-        "INSERT INTO person_regions (region, block, used) VALUES ($1, $2, $3)
-         ON CONFLICT (region) DO UPDATE SET block = excluded.block, used = excluded.used"
-    }
-    INSERT_PERSONS {
-        postgres: "INSERT INTO persons (key, number) SELECT * FROM unnest($1::bytea[], $2::bigint[])
-                   ON CONFLICT DO NOTHING"
-        sqlite: "INSERT INTO persons (key, number)
-                 SELECT unhex(value->>0), value->>1 FROM json_each($1) WHERE true
-                 ON CONFLICT DO NOTHING"
-    }
-    SELECT_PERSONS {
-        postgres: "SELECT key, number FROM persons WHERE key = ANY($1)"
-        sqlite: "SELECT persons.key, persons.number FROM json_each($1) k CROSS JOIN persons
-                 WHERE persons.key = unhex(k.value->>0)"
     }
     UPSERT {
         postgres: "INSERT INTO subscribers
@@ -48,7 +32,7 @@ statements! {
                                $7::bigint[])
                         AS new(token, cell, person, seen_at, flags, muted_until)
                    ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                       person = CASE WHEN subscribers.person <> 0 AND excluded.flags & 2 = 0
+                       person = CASE WHEN subscribers.person <> 0
                            THEN subscribers.person ELSE excluded.person END,
                        seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                        muted_until = excluded.muted_until
@@ -59,19 +43,41 @@ statements! {
                         (value->>3) / 3600000, value->>4, value->>5
                  FROM json_each($2) WHERE true
                  ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                     person = CASE WHEN subscribers.person <> 0 AND excluded.flags & 2 = 0
+                     person = CASE WHEN subscribers.person <> 0
                          THEN subscribers.person ELSE excluded.person END,
                      seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
                      muted_until = excluded.muted_until
                  WHERE subscribers.seen_at <= excluded.seen_at"
     }
     SELECT_CANDIDATES {
-        postgres: "SELECT s.app_id, s.token, s.person, s.flags, s.seen_hour, s.muted_until
+        postgres: "SELECT array_agg(s.app_id) AS apps, array_agg(s.person) AS persons,
+                       array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
+                       array_agg(s.muted_until) AS muted_until,
+                       array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
                    FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
                    JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 1 = 0"
-        sqlite: "SELECT s.app_id, s.token, s.person, s.flags, s.seen_hour, s.muted_until
+        sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
+                     json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
+                     json_group_array(s.muted_until) AS muted_until,
+                     json_group_array(length(s.token)) AS token_bytes,
+                     group_concat(hex(s.token), '') AS tokens
                  FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0"
+    }
+    SELECT_VOLUNTEERS {
+        postgres: "SELECT array_agg(s.app_id) AS apps, array_agg(s.person) AS persons,
+                       array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
+                       array_agg(s.muted_until) AS muted_until,
+                       array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
+                   JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 17 = 16"
+        sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
+                     json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
+                     json_group_array(s.muted_until) AS muted_until,
+                     json_group_array(length(s.token)) AS token_bytes,
+                     group_concat(hex(s.token), '') AS tokens
+                 FROM json_each($1) r CROSS JOIN subscribers s
+                 WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 17 = 16"
     }
     COUNT_BY_CELL {
         postgres: "SELECT cell, count(*) AS people FROM (
@@ -84,6 +90,15 @@ statements! {
                      WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0
                      LIMIT $3) AS found
                  GROUP BY cell"
+    }
+    VOLUNTEERS_BY_CELL {
+        postgres: "SELECT s.cell, count(*) AS people
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
+                   JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 17 = 16
+                   GROUP BY s.cell"
+        sqlite: "SELECT s.cell, count(*) AS people FROM json_each($1) r CROSS JOIN subscribers s
+                 WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 17 = 16
+                 GROUP BY s.cell"
     }
     SELECT_SHARED {
         postgres: "SELECT app_id, token, person, cell, seen_at FROM subscribers
@@ -130,8 +145,8 @@ pub struct SubscriberRow {
 pub struct Known {
     /// The number of the person.
     pub person: PersonNumber,
-    /// When the app last wrote.
-    pub seen_at: Timestamp,
+    /// When the app last wrote, in ms since 1970.
+    pub seen_at_ms: i64,
     /// What they allow.
     pub flags: SubscriberFlags,
     /// Where the app last saw them, as a number; 0 after a deletion.
@@ -140,7 +155,7 @@ pub struct Known {
     pub muted_until_ms: i64,
 }
 
-/// What is known of these tokens of an app, deleted ones too.
+/// What is known of these tokens of an app, in their order; deleted ones are known, too.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -148,84 +163,35 @@ pub async fn known(
     session: &mut Session,
     app: AppId,
     tokens: &[Vec<u8>],
-) -> Result<HashMap<Vec<u8>, Known>, StoreError> {
-    let rows = session
+) -> Result<Vec<Option<Known>>, StoreError> {
+    let row = session
         .query(&SELECT_KNOWN)
         .bind(app)
         .bind_columns(&[Values::Bytes(tokens)])
-        .fetch_all()
+        .fetch_one()
         .await?;
-    rows.iter()
-        .map(|row| {
-            let known = Known {
-                person: row.get("person")?,
-                seen_at: row.time("seen_at")?,
-                flags: SubscriberFlags(row.get("flags")?),
-                cell: row.get("cell")?,
-                muted_until_ms: row.get("muted_until")?,
-            };
-            Ok((row.get("token")?, known))
-        })
-        .collect()
+    let (persons, seen_at) = (row.list("persons")?, row.list("seen_at")?);
+    let (flags, cells) = (row.list("flags")?, row.list("cells")?);
+    let muted_until = row.list("muted_until")?;
+    let mut known = vec![None; tokens.len()];
+    for (row, place) in row.list::<i64>("places")?.into_iter().enumerate() {
+        let place = usize::try_from(place - 1).ok();
+        if let Some(known) = place.and_then(|place| known.get_mut(place)) {
+            *known = Some(Known {
+                person: PersonNumber(persons[row]),
+                seen_at_ms: seen_at[row],
+                flags: SubscriberFlags(flags[row]),
+                cell: cells[row],
+                muted_until_ms: muted_until[row],
+            });
+        }
+    }
+    Ok(known)
 }
 
-/// Gives out `count` (at most 65,536) person numbers of a region that nobody has. Regions must be
-/// asked in ascending order within a transaction, so that two never wait for each other.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn give_out_numbers(
-    tx: &mut Tx,
-    region: Cell,
-    count: u16,
-) -> Result<impl Iterator<Item = PersonNumber> + use<>, StoreError> {
-    let count = i64::from(count);
-    let taken =
-        tx.query(&TAKE_NUMBERS).bind(region.to_i64()).bind(count).fetch_optional().await?;
-    let (block, used): (i64, i64) = if let Some(row) = taken {
-        (row.get("block")?, row.get("used")?)
-    } else {
-        let block: i64 =
-            tx.query(&OPEN_BLOCK).bind(region.to_i64()).fetch_one().await?.get("block")?;
-        tx.query(&USE_BLOCK).bind(region.to_i64()).bind(block).bind(count).execute().await?;
-        (block, count)
-    };
-    Ok((used - count..used).map(move |place| PersonNumber((block << 16) | place)))
-}
-
-/// The numbers of persons by key; those not known yet get the number offered with them.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn numbers_by_key(
-    tx: &mut Tx,
-    keys: &[Vec<u8>],
-    offered: &[PersonNumber],
-) -> Result<HashMap<Vec<u8>, PersonNumber>, StoreError> {
-    let numbers: Vec<i64> = offered.iter().map(|number| number.0).collect();
-    tx.query(&INSERT_PERSONS)
-        .bind_columns(&[Values::Bytes(keys), Values::Int(&numbers)])
-        .execute()
-        .await?;
-    known_keys(tx, keys).await
-}
-
-/// The numbers of those persons whose key is known.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn known_keys(
-    session: &mut Session,
-    keys: &[Vec<u8>],
-) -> Result<HashMap<Vec<u8>, PersonNumber>, StoreError> {
-    let rows =
-        session.query(&SELECT_PERSONS).bind_columns(&[Values::Bytes(keys)]).fetch_all().await?;
-    rows.iter().map(|row| Ok((row.get("key")?, row.get("number")?))).collect()
-}
-
-/// Writes rows of an app, each token once and in order of token; an older row never overwrites a
-/// newer one (of two of the same time the one that comes later counts), and a token keeps its person number unless a person key says otherwise. Says how many
-/// rows changed.
+/// Writes rows of an app in this order, each token once; an older row never overwrites a newer one (of
+/// two of the same time the one that comes later counts). A token keeps the person number that it has;
+/// see [`super::persons::follow_keys`]. Says how many rows changed.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -250,33 +216,68 @@ pub async fn write(tx: &mut Tx, app: AppId, rows: &[SubscriberRow]) -> Result<u6
         .await
 }
 
-/// Everybody registered in these ranges of cells, from the covering index alone.
+/// Everybody registered in some ranges of cells, column by column: a row for each of them would cost
+/// more than all that is decided about them.
+#[derive(Default)]
+pub struct Candidates {
+    apps: Vec<i32>,
+    persons: Vec<i64>,
+    flags: Vec<i32>,
+    seen_hours: Vec<i32>,
+    muted_until_ms: Vec<i64>,
+    token_bytes: Vec<i32>,
+    tokens: Vec<u8>,
+}
+
+impl Candidates {
+    /// One after the other, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let mut rest = self.tokens.as_slice();
+        (0..self.persons.len()).map_while(move |place| {
+            let bytes = usize::try_from(self.token_bytes[place]).ok()?;
+            let (token, after) = rest.split_at_checked(bytes)?;
+            rest = after;
+            Some(Candidate {
+                app: AppId(self.apps[place]),
+                token,
+                person: PersonNumber(self.persons[place]),
+                flags: SubscriberFlags(self.flags[place]),
+                seen_hour: self.seen_hours[place],
+                muted_until_ms: self.muted_until_ms[place],
+                seen_at_ms: 0,
+            })
+        })
+    }
+}
+
+/// Everybody registered in these ranges of cells, or for a round of volunteers just those, from the
+/// covering index alone.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn candidates(
     session: &mut Session,
+    kind: RoundKind,
     ranges: &[CellRange],
-) -> Result<Vec<Candidate>, StoreError> {
+) -> Result<Candidates, StoreError> {
     let (lo, hi) = ends(ranges);
-    let rows = session
-        .query(&SELECT_CANDIDATES)
-        .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
-        .fetch_all()
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Candidate {
-                app: row.get("app_id")?,
-                token: row.get("token")?,
-                person: row.get("person")?,
-                flags: SubscriberFlags(row.get("flags")?),
-                seen_hour: row.get("seen_hour")?,
-                muted_until_ms: row.get("muted_until")?,
-                seen_at_ms: 0,
-            })
+    let row = session
+        .query(match kind {
+            RoundKind::Volunteers => &SELECT_VOLUNTEERS,
+            RoundKind::Wave | RoundKind::Sweep => &SELECT_CANDIDATES,
         })
-        .collect()
+        .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
+        .fetch_one()
+        .await?;
+    Ok(Candidates {
+        apps: row.list("apps")?,
+        persons: row.list("persons")?,
+        flags: row.list("flags")?,
+        seen_hours: row.list("seen_hours")?,
+        muted_until_ms: row.list("muted_until")?,
+        token_bytes: row.list("token_bytes")?,
+        tokens: row.joined_bytes("tokens")?,
+    })
 }
 
 /// How many are registered in each cell of these ranges; counting stops at `limit` in all.
@@ -293,6 +294,23 @@ pub async fn count_by_cell(
         .query(&COUNT_BY_CELL)
         .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
         .bind(limit)
+        .fetch_all()
+        .await?;
+    rows.iter().map(|row| Ok((row.get("cell")?, row.get("people")?))).collect()
+}
+
+/// How many volunteers are registered in each cell of these ranges.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn volunteers_by_cell(
+    session: &mut Session,
+    ranges: &[CellRange],
+) -> Result<HashMap<i64, i64>, StoreError> {
+    let (lo, hi) = ends(ranges);
+    let rows = session
+        .query(&VOLUNTEERS_BY_CELL)
+        .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
         .fetch_all()
         .await?;
     rows.iter().map(|row| Ok((row.get("cell")?, row.get("people")?))).collect()

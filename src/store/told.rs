@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
-use super::sql::{Numbers, Values, statements};
+use super::sql::{Numbers, Row, Values, statements};
 use super::{Session, StoreError, Tx};
 use crate::model::{AlertId, CapBudget, PersonNumber};
 
@@ -38,6 +38,12 @@ statements! {
                  SELECT value->>0, $1, $2, $3, $4, unhex(value->>1) FROM json_each($5) WHERE true
                  ON CONFLICT (block, alert_id, round)
                  DO UPDATE SET people = excluded.people, told_at = excluded.told_at"
+    }
+    SELECT_ALL {
+        postgres: "SELECT block, alert_id, round, budget, told_at, people FROM told
+                   WHERE block = ANY($1)"
+        sqlite: "SELECT block, alert_id, round, budget, told_at, people FROM told
+                 WHERE block IN (SELECT value FROM json_each($1))"
     }
     SELECT_BLOCKS {
         "SELECT block FROM told WHERE alert_id = $1 AND round = $2 ORDER BY block"
@@ -81,30 +87,19 @@ pub async fn lock_blocks(tx: &mut Tx, blocks: &[i64]) -> Result<(), StoreError> 
 /// # Errors
 /// [`StoreError`] if the database does not answer or a bitmap cannot be read.
 pub async fn read(
-    tx: &mut Tx,
+    session: &mut Session,
     blocks: &[i64],
     alert: AlertId,
     since: Timestamp,
 ) -> Result<Vec<Told>, StoreError> {
-    let rows = tx
+    let rows = session
         .query(&SELECT_TOLD)
         .bind(Numbers(blocks))
         .bind(alert)
         .bind(since.as_millisecond())
         .fetch_all()
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Told {
-                block: row.get("block")?,
-                alert: row.get("alert_id")?,
-                round: row.get("round")?,
-                budget: row.named("budget")?,
-                told_at: row.time("told_at")?,
-                people: from_bytes(&row.get::<Vec<u8>>("people")?)?,
-            })
-        })
-        .collect()
+    rows.iter().map(to_told).collect()
 }
 
 /// Writes who was told in a round, whole blocks at a time (what stood there before is replaced).
@@ -184,6 +179,50 @@ async fn take_off_alert(
     Ok(())
 }
 
+/// Has each second number told of whatever the first was told of, because they turned out to be one
+/// person's. Locks all their blocks at once.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer or a bitmap cannot be read.
+pub async fn carry_over(
+    tx: &mut Tx,
+    moves: &[(PersonNumber, PersonNumber)],
+) -> Result<(), StoreError> {
+    let mut blocks: Vec<i64> =
+        moves.iter().flat_map(|(from, to)| [from.block(), to.block()]).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    lock_blocks(tx, &blocks).await?;
+    let rows = tx.query(&SELECT_ALL).bind(Numbers(&blocks)).fetch_all().await?;
+    let lists = rows.iter().map(to_told).collect::<Result<Vec<_>, _>>()?;
+    // Per round the time and the blocks that change.
+    let mut changed: BTreeMap<_, (CapBudget, Timestamp, BTreeMap<i64, RoaringBitmap>)> =
+        BTreeMap::new();
+    for list in &lists {
+        for (from, to) in moves {
+            if from.block() == list.block && list.people.contains(u32::from(from.place())) {
+                let (_, told_at, blocks) = changed
+                    .entry((list.alert, list.round))
+                    .or_insert_with(|| (list.budget, list.told_at, BTreeMap::new()));
+                *told_at = list.told_at.max(*told_at);
+                blocks.entry(to.block()).or_default().insert(u32::from(to.place()));
+            }
+        }
+    }
+    for list in &lists {
+        if let Some((_, told_at, blocks)) = changed.get_mut(&(list.alert, list.round))
+            && let Some(block) = blocks.get_mut(&list.block)
+        {
+            *block |= &list.people;
+            *told_at = list.told_at.max(*told_at);
+        }
+    }
+    for ((alert, round), (budget, told_at, blocks)) in &changed {
+        put(tx, *alert, *round, *budget, *told_at, blocks).await?;
+    }
+    Ok(())
+}
+
 /// Counts a round's people as told only now, because its batches waited before they were sent. Locks
 /// the round's blocks.
 ///
@@ -218,6 +257,17 @@ pub async fn count(session: &mut Session, alert: AlertId) -> Result<u64, StoreEr
         *blocks.entry(row.get("block")?).or_default() |= from_bytes(&row.get::<Vec<u8>>("people")?)?;
     }
     Ok(blocks.values().map(RoaringBitmap::len).sum())
+}
+
+fn to_told(row: &Row) -> Result<Told, StoreError> {
+    Ok(Told {
+        block: row.get("block")?,
+        alert: row.get("alert_id")?,
+        round: row.get("round")?,
+        budget: row.named("budget")?,
+        told_at: row.time("told_at")?,
+        people: from_bytes(&row.get::<Vec<u8>>("people")?)?,
+    })
 }
 
 fn to_bytes(people: &RoaringBitmap) -> Result<Vec<u8>, StoreError> {

@@ -40,7 +40,13 @@ impl Person {
     /// Known to other apps by the same key.
     #[must_use]
     pub fn known_as(self, person: u8) -> Self {
-        self.with("person_key", format!("{person:02x}").repeat(32))
+        self.with("person_keys", json!([key(person)]))
+    }
+
+    /// Known to other apps by two keys, while the secret behind them is changed.
+    #[must_use]
+    pub fn known_as_both(self, person: u8, other: u8) -> Self {
+        self.with("person_keys", json!([key(person), key(other)]))
     }
 
     /// So many people in a cell, with tokens of a common beginning.
@@ -58,6 +64,10 @@ impl Person {
         line.as_object_mut().unwrap().extend(self.more.clone());
         line
     }
+}
+
+fn key(person: u8) -> String {
+    format!("{person:02x}").repeat(32)
 }
 
 /// The subscriber cell at a place.

@@ -84,4 +84,5 @@ mod sync;
 mod takeover;
 mod updates;
 mod verification;
+mod volunteers;
 mod waiting;

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use homeward::alert::proto::v1::Kind;
+use homeward::model::PersonNumber;
+use homeward::store::{persons, told};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::{House, Inbox, Person, Rounds, ago, cell_at, disk, filing, settled, text};
+use crate::common::{
+    Caller, House, Inbox, Person, Rounds, ago, app_id, cell_at, disk, filing, settled, text, until,
+};
 
 const LAT: f64 = 57.1497;
 const LON: f64 = -2.0943;
@@ -15,7 +19,17 @@ conformance! {
     a_person_in_two_apps_is_told_by_the_one_that_saw_them_last,
     whoever_moves_while_a_wave_goes_out_is_told_at_most_once,
     registering_again_starts_nothing_anew,
+    whoever_is_known_by_another_secret_stays_the_same_person,
+    two_keys_in_one_line_make_one_person_of_two,
+    whoever_gets_a_key_late_was_told_what_they_were_told,
+    a_key_that_nobody_sends_any_more_is_forgotten,
 }
+
+on!(
+    postgres_alone,
+    Postgres,
+    whoever_gets_another_number_during_the_fan_out_is_read_again
+);
 
 async fn a_person_in_two_apps_is_told_by_the_one_that_saw_them_last(house: House) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
@@ -192,4 +206,211 @@ async fn registering_again_starts_nothing_anew(house: House) {
     let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
     assert_eq!((told, reasons["told_already"]), (0, 5));
     assert_eq!(inbox.once(&alert, Kind::Issue).len(), 5);
+}
+
+/// A case is filed, verified and goes out; gives its id and its alert's.
+async fn alert(agency: &Caller, operator: &Caller, filing: &Value) -> (String, String) {
+    let case = agency.file(filing).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    settled(operator, &case).await;
+    (case, alert)
+}
+
+async fn whoever_is_known_by_another_secret_stays_the_same_person(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let (one, two) = (
+        house.app("One", 100_000).await,
+        house.app("Two", 100_000).await,
+    );
+    house
+        .serve(&[("cap.per_day", "9"), ("cap.per_week", "9")])
+        .await;
+    let (now, here) = (house.now().await, cell_at(LAT, LON));
+    let (first, second) = (Inbox::open(&one).await, Inbox::open(&two).await);
+    let told = |alert: &str| {
+        let tokens = |inbox: &Inbox| inbox.once(alert, Kind::Issue).len();
+        (tokens(&first), tokens(&second))
+    };
+    let a = |minutes| Person::new("a", here, ago(now, minutes));
+    let b = |minutes| Person::new("b", here, ago(now, minutes));
+    // By the old secret; by both, one app after the other; by the new one, the same way.
+    let steps = [
+        (a(20).known_as(1), b(19).known_as(1)),
+        (a(18).known_as_both(11, 1), b(17).known_as(1)),
+        (a(16).known_as_both(11, 1), b(15).known_as_both(1, 11)),
+        (a(14).known_as(11), b(13).known_as_both(1, 11)),
+        (a(12).known_as(11), b(11).known_as(11)),
+    ];
+    let mut cases = Vec::new();
+    for (a, b) in steps {
+        two.register(&[b]).await;
+        one.register(&[a]).await;
+        let (case, alert) = alert(&agency, &operator, &filing(now, LAT, LON)).await;
+        assert_eq!(told(&alert), (0, 1), "by the app that saw them last");
+        cases.push(case);
+    }
+    for case in cases {
+        let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
+        assert_eq!((told, reasons["told_already"]), (0, 1));
+    }
+}
+
+async fn two_keys_in_one_line_make_one_person_of_two(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let (one, two) = (
+        house.app("One", 100_000).await,
+        house.app("Two", 100_000).await,
+    );
+    house.serve(&[("cap.per_day", "2")]).await;
+    let now = house.now().await;
+    let (here, there) = (cell_at(LAT, LON), cell_at(LAT + 1.0, LON));
+    // Each app by another secret: nobody can know that those are the same two.
+    one.register(&[
+        Person::new("a1", here, ago(now, 20)).known_as(1),
+        Person::new("b1", there, ago(now, 20)).known_as(2),
+    ])
+    .await;
+    two.register(&[
+        Person::new("a2", there, ago(now, 20)).known_as(11),
+        Person::new("b2", here, ago(now, 20)).known_as(12),
+    ])
+    .await;
+    let inboxes = [Inbox::open(&one).await, Inbox::open(&two).await];
+    let (case, issued) = alert(&agency, &operator, &filing(now, LAT, LON)).await;
+    // Now one app sends both keys, and all of them are here.
+    one.register(&[
+        Person::new("a1", here, ago(now, 9)).known_as_both(11, 1),
+        Person::new("b1", here, ago(now, 5)).known_as_both(2, 12),
+    ])
+    .await;
+    two.register(&[
+        Person::new("a2", here, ago(now, 8)).known_as(11),
+        Person::new("b2", here, ago(now, 8)).known_as(12),
+    ])
+    .await;
+    let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
+    assert_eq!((told, reasons["told_already"], reasons.len()), (0, 2, 1));
+    let all = |alert: &str, kind| -> Vec<String> {
+        let each = inboxes.iter().flat_map(|inbox| inbox.once(alert, kind));
+        each.collect()
+    };
+    assert_eq!(all(&issued, Kind::Issue), ["a1", "b2"]);
+    // What either of the two numbers was told of counts towards the one cap.
+    for (told, reasons) in [(2, 0), (0, 2)] {
+        let (case, _) = alert(&agency, &operator, &filing(now, LAT, LON)).await;
+        let rounds = Rounds::of(&settled(&operator, &case).await);
+        let (now_told, held_back) = rounds.last_counts();
+        assert_eq!(
+            (now_told, held_back.get("cap").copied().unwrap_or(0)),
+            (told, reasons)
+        );
+    }
+    agency.close(&case).await;
+    settled(&operator, &case).await;
+    assert_eq!(
+        all(&issued, Kind::Recall),
+        ["a1", "b2"],
+        "where the issue went"
+    );
+}
+
+async fn whoever_gets_a_key_late_was_told_what_they_were_told(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let (one, two) = (
+        house.app("One", 100_000).await,
+        house.app("Two", 100_000).await,
+    );
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let (here, there) = (cell_at(LAT, LON), cell_at(LAT + 1.0, LON));
+    one.register(&[Person::new("far", there, ago(now, 20)).known_as(1)])
+        .await;
+    two.register(&[Person::new("near", here, ago(now, 20))])
+        .await;
+    let inbox = Inbox::open(&two).await;
+    let (case, issued) = alert(&agency, &operator, &filing(now, LAT, LON)).await;
+    two.register(&[Person::new("near", here, ago(now, 9)).known_as(1)])
+        .await;
+    // And another device of theirs.
+    two.register(&[Person::new("tablet", here, ago(now, 8)).known_as(1)])
+        .await;
+    let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
+    assert_eq!((told, reasons["told_already"]), (0, 1));
+    assert_eq!(inbox.once(&issued, Kind::Issue).len(), 1);
+}
+
+async fn a_key_that_nobody_sends_any_more_is_forgotten(house: House) {
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let (now, here) = (house.now().await, cell_at(LAT, LON));
+    let person = |minutes| Person::new("a", here, ago(now, minutes));
+    let number = async || {
+        house
+            .database()
+            .number("SELECT person FROM subscribers")
+            .await
+    };
+    app.register(&[person(20).known_as_both(1, 11)]).await;
+    let before = number().await;
+    house
+        .age("persons", "sent_at", SignedDuration::from_hours(59 * 24))
+        .await;
+    app.register(&[person(19).known_as(11)]).await;
+    house
+        .age("persons", "sent_at", SignedDuration::from_hours(2 * 24))
+        .await;
+    until("the old key is forgotten", async || {
+        (house
+            .database()
+            .number("SELECT count(*) FROM persons")
+            .await
+            == 1)
+            .then_some(())
+    })
+    .await;
+    app.register(&[person(18).known_as(11)]).await;
+    assert_eq!(number().await, before);
+}
+
+/// Reading who is in a shard and locking their numbers are two steps. Whoever gets another number in
+/// between must not be told under the old one, or the next sweep would tell them again.
+async fn whoever_gets_another_number_during_the_fan_out_is_read_again(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let (here, there) = (cell_at(LAT, LON), cell_at(LAT + 1.0, LON));
+    app.register(&[Person::new("far", there, ago(now, 20)).known_as(1)])
+        .await;
+    app.register(&[Person::new("near", here, ago(now, 20))])
+        .await;
+    let inbox = Inbox::open(&app).await;
+    let number = "SELECT person FROM subscribers WHERE token = ";
+    let near = house.database().number(&format!("{number}'near'")).await;
+    let far = house.database().number(&format!("{number}'far'")).await;
+
+    let (mut tx, _) = house.begin().await;
+    told::lock_blocks(&mut tx, &[PersonNumber(near).block()])
+        .await
+        .unwrap();
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let issued = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    until(
+        "the fan-out has read who is there and waits for their numbers",
+        async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND wait_event_type = 'Lock' AND query LIKE '%person_blocks%FOR UPDATE%'";
+            (house.database().number(waiting).await == 1).then_some(())
+        },
+    )
+    .await;
+    let keyed = (b"near".to_vec(), PersonNumber(far), ago(now, 20));
+    persons::follow_keys(&mut tx, app_id(&app), &[keyed])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    settled(&operator, &case).await;
+    let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
+    assert_eq!((told, reasons["told_already"]), (0, 1));
+    assert_eq!(inbox.once(&issued, Kind::Issue).len(), 1);
 }

@@ -60,7 +60,7 @@ async fn told_and_reasons_are_those_in_the_area(house: House) {
     house.serve(&settings).await;
     let now = house.now().await;
 
-    // Those whom two alerts of today have told already live in every seventh place.
+    // Every ninth of them allows or is something else.
     let cells = disk(cell_at(LAT, LON), 9);
     let later = now + SignedDuration::from_hours(1);
     let mut known = Vec::new();
@@ -68,12 +68,18 @@ async fn told_and_reasons_are_those_in_the_area(house: House) {
         for n in 0..(place * 5 % 4) {
             let token = format!("{place}-{n}");
             let person = Person::new(token, *cell, ago(now, 20));
-            let (person, reason) = match (place * 3 + n) % 7 {
+            let (person, reason) = match (place * 3 + n) % 9 {
                 0 => (person.with("opt_out", true), "opted_out"),
                 1 => (person.with("muted_until", later.to_string()), "muted"),
                 2 => (person.seen(ago(now, 26 * 60)), "stale_position"),
                 3 => (person.with("muted_until", ago(now, 1).to_string()), ""),
-                4 => (person.with("volunteer", true).with("drills", true), ""),
+                // The case is one of dementia.
+                5 => (
+                    person.with("opt_out_of", json!(["child", "dementia"])),
+                    "opted_out",
+                ),
+                6 => (person.with("opt_out_of", json!(["child"])), ""),
+                4 => (person.with("drills", true), ""),
                 _ => (person, ""),
             };
             known.push(Known {

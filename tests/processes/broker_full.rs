@@ -10,7 +10,8 @@ use crate::people::{CENTRE, People};
 use crate::rate::check_rate;
 use crate::scene::Scene;
 
-const RATE: u32 = 500;
+/// Slow enough for the alarm to be raised while a wave goes out.
+const RATE: u32 = 250;
 /// How long the alarm stays: longer than the broker may take to answer while it does not block.
 const RAISED: Duration = Duration::from_secs(7);
 

@@ -265,18 +265,16 @@ impl Server {
         )
     }
 
+    /// What `/metrics` says.
+    pub async fn metrics(&self, house: &House) -> String {
+        let url = format!("http://{}/metrics", self.addresses.admin);
+        let answer = house.http.get(url).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
     /// A figure of `/metrics`, summed over its labels.
     pub async fn metric(&self, house: &House, name: &str) -> f64 {
-        let url = format!("http://{}/metrics", self.addresses.admin);
-        let text = house
-            .http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        let text = self.metrics(house).await;
         let lines = text.lines().filter(|line| line.starts_with(name));
         lines
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())

@@ -25,6 +25,7 @@ mod broker_wiped;
 mod closing;
 mod commands;
 mod consumer;
+mod crowd;
 mod db;
 mod delivery;
 mod frozen;
@@ -36,7 +37,9 @@ mod people;
 mod proxy;
 mod rate;
 mod scene;
+mod shards;
 mod stops;
+mod uploads;
 
 /// Runs tests, functions of a [`db::Kind`], on both databases.
 macro_rules! on_both_databases {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Db, Kind};
 use crate::house::{Addresses, House, LATE, SOON, Server, signal, until};
+use crate::kills::in_hand;
 use crate::people::People;
 use crate::scene::Scene;
 
@@ -274,4 +275,59 @@ async fn connections_are_cut_while_a_lane_records() {
     scene.close_and_check(at, &case).await;
     drop(consumer);
     scene.house.remove().await;
+}
+
+/// Restarted and killed while a worker has all but finished a shard: nothing of that shard is there, and
+/// it is done again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgresql_is_restarted_in_the_middle_of_a_fan_out() {
+    let postgres = Postgres::new();
+    let url = postgres.up();
+    let settings = [("HOMEWARD_DISPATCH__SHARD_PEOPLE", "100")];
+    let house = House::over(Db::at(url.clone()), &settings);
+    let scene = Scene::new(house, People::around(12_000, 12, 1), &[20_000]);
+    let server = scene.house.server().await;
+    let at = server.addresses;
+    scene.register(at).await;
+    let case = scene.alert(at).await;
+    scene.all_waves().await;
+    let in_hand = in_hand(Kind::Postgres, 0);
+    for crash in [false, true, false, true] {
+        let mut db = scene.house.connect().await;
+        until("a shard is in hand", LATE, async || {
+            db.freeze("shards").await;
+            let end = Instant::now() + Duration::from_millis(50);
+            let mut found = false;
+            while !found && Instant::now() < end {
+                found = db.number(&in_hand).await > 0;
+            }
+            if !found {
+                db.thaw().await;
+                scene.more_work().await;
+            }
+            found.then_some(())
+        })
+        .await;
+        if crash {
+            postgres.crash().await;
+        } else {
+            postgres.down();
+        }
+        assert_eq!(postgres.up(), url);
+        // All of a shard or nothing of it is there.
+        let mut db = scene.house.connect().await;
+        db.freeze("shards").await;
+        let told =
+            "SELECT CAST(coalesce(sum(people), 0) AS BIGINT) FROM counts WHERE reason = 'told'";
+        let batches = "SELECT CAST(coalesce(sum(people), 0) AS BIGINT) FROM batches";
+        let (told, in_batches) = (db.number(told).await, db.number(batches).await);
+        let listed = i64::try_from(scene.told_list(&case.alert).await.len()).unwrap();
+        assert_eq!((told, told), (in_batches, listed));
+        db.thaw().await;
+    }
+    let consumer = scene.consumer(at, 0);
+    scene.settle().await;
+    scene.check_issue(at, &case, 3).await;
+    scene.close_and_check(at, &case).await;
+    drop(consumer);
 }

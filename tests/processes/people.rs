@@ -114,7 +114,7 @@ fn line(someone: &Someone, app: usize, now: Timestamp) -> Value {
         Allows::Everything | Allows::Stale => {}
     }
     if someone.apps.len() > 1 {
-        line["person_key"] = json!(format!("{:032x}", someone.number));
+        line["person_keys"] = json!([format!("{:032x}", someone.number)]);
     }
     line
 }

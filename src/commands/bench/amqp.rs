@@ -1,6 +1,5 @@
 //! The way over RabbitMQ.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::ground::{APP, Ground};
-use super::{median, percentile};
+use super::{median, percentile, say};
 use crate::config::Config;
 use crate::model::{AlertId, BatchState, Kind};
 use crate::store::backlog;
@@ -87,10 +86,6 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         "batches": lane.batches, "body_bytes": lane.body_bytes, "ratio": lane_s / bare_s,
     })
     .to_string())
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("printing")
 }
 
 fn queue() -> String {

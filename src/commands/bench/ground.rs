@@ -2,8 +2,9 @@
 //! operator.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -18,8 +19,8 @@ use crate::commands::rest::Rest;
 use crate::config::Config;
 use crate::holders::{self, NewAgency, NewOperator};
 use crate::keys;
-use crate::model::{BatchFormat, Cell, Check, Holder, Position, SUBSCRIBER_RESOLUTION};
-use crate::store::{Store, holders as store};
+use crate::model::{AlertId, BatchFormat, Cell, Check, Holder, Position, SUBSCRIBER_RESOLUTION};
+use crate::store::{Store, holders as store, rounds};
 
 /// The app that is measured.
 pub const APP: &str = "bench";
@@ -29,6 +30,8 @@ const OPEN: i64 = 4_000_000_000;
 const PLACE: (f64, f64) = (57.15, -2.10);
 /// How far they are from it at most, north to south and east to west.
 const SPREAD_DEG: (f64, f64) = (0.011, 0.02);
+/// How long a wave may take to fan out.
+const FAN_OUT_LIMIT: Duration = Duration::from_mins(5);
 /// Lines in one piece of the upload.
 const PIECE_LINES: usize = 1_000;
 
@@ -38,13 +41,26 @@ pub struct Ground {
     pub rest: Rest,
     operator: SecretString,
     agency: SecretString,
+    app: SecretString,
     shutdown: CancellationToken,
     server: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 impl Ground {
-    /// Starts the server over an empty database and registers so many people.
-    pub async fn prepare(mut config: Config, people: usize) -> anyhow::Result<Self> {
+    /// Starts the server over an empty database and registers so many people round the place.
+    pub async fn prepare(config: Config, people: usize) -> anyhow::Result<Self> {
+        let ground = Self::start(config).await?;
+        let now = ground.store.now().await?;
+        let mut chance = StdRng::seed_from_u64(1);
+        let lines: anyhow::Result<Vec<_>> = (0..people)
+            .map(|number| line(number, &mut chance, now))
+            .collect();
+        ground.register(lines?.into_iter()).await?;
+        Ok(ground)
+    }
+
+    /// Starts the server over an empty database.
+    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
         config.quiet_hours.to = config.quiet_hours.from;
         config.approval.recipients = i64::from(u32::MAX);
         config.approval.recipients_per_point = i64::from(u32::MAX);
@@ -68,32 +84,41 @@ impl Ground {
         let shutdown = CancellationToken::new();
         let running = crate::run(config, store.clone(), listeners, shutdown.clone());
         let server = tokio::spawn(running);
-        let ground = Self {
+        Ok(Self {
             store,
             rest,
             operator,
             agency,
+            app,
             shutdown,
             server,
-        };
-        ground.register(&app, people).await?;
-        Ok(ground)
+        })
     }
 
-    async fn register(&self, app: &SecretString, people: usize) -> anyhow::Result<()> {
-        let now = self.store.now().await?;
-        let mut chance = StdRng::seed_from_u64(1);
-        let mut made = 0;
+    /// Has the app upload lines.
+    pub async fn register(
+        &self,
+        mut lines: impl Iterator<Item = String> + Send + Sync + 'static,
+    ) -> anyhow::Result<()> {
         let pieces = std::iter::from_fn(move || {
-            let lines = PIECE_LINES.min(people - made);
-            let piece: anyhow::Result<String> = (0..lines)
-                .map(|n| line(made + n, &mut chance, now))
-                .collect();
-            made += lines;
-            (lines > 0).then_some(piece)
+            let piece: String = lines.by_ref().take(PIECE_LINES).collect();
+            (!piece.is_empty()).then_some(anyhow::Ok(piece))
         });
         let body = Body::wrap_stream(futures_util::stream::iter(pieces));
-        self.rest.upload(app, body).await.map(drop)
+        self.rest.upload(&self.app, body).await.map(drop)
+    }
+
+    /// Waits until nothing of an alert is left to be fanned out.
+    pub async fn fanned_out(&self, alert: AlertId) -> anyhow::Result<()> {
+        let end = Instant::now() + FAN_OUT_LIMIT;
+        while rounds::undone(&mut self.store.read().await?, alert).await? > 0 {
+            ensure!(
+                Instant::now() < end,
+                "not fanned out within {FAN_OUT_LIMIT:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// Files a case and has it verified; gives its id and its alert's.

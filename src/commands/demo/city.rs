@@ -134,9 +134,9 @@ impl Subscriber {
                 format!(r#","muted_until":"{until}""#)
             }
         };
-        let person_key = if self.in_two_apps {
+        let person_keys = if self.in_two_apps {
             format!(
-                r#","person_key":"{:016x}{:016x}""#,
+                r#","person_keys":["{:016x}{:016x}"]"#,
                 self.person,
                 mix(self.person)
             )
@@ -145,7 +145,7 @@ impl Subscriber {
         };
         let cell = self.cell;
         format!(
-            "{{\"token\":\"{token:016x}\",\"cell\":\"{cell}\",\"at\":\"{at}\"{state}{person_key}}}\n"
+            "{{\"token\":\"{token:016x}\",\"cell\":\"{cell}\",\"at\":\"{at}\"{state}{person_keys}}}\n"
         )
     }
 }
