@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Decision, Known, Room, blocks, decide, one_per_person};
 use super::{Dispatch, pause};
 use crate::alert::recipients;
 use crate::audience::eligibility::{Moment, WEEK};
+use crate::config::Config;
 use crate::model::{
     AlertId, App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
@@ -121,17 +122,8 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         .map(|app| (app.id, app))
         .collect();
     let budget = CapBudget::of(alert.urgency, alert.exercise);
-    let category = case.profile.category;
-    let moment = Moment::new(
-        now,
-        budget,
-        category,
-        case.audience,
-        &case.time_zone,
-        &dispatch.config,
-    );
-    let room = room_of(&mut tx, &case, shard.alert).await?;
-    let room = of_shard(room, reach::quota(&mut tx, shard.id).await?);
+    let moment = moment_of(&case, budget, now, &dispatch.config);
+    let room = room_of_shard(&mut tx, &case, shard).await?;
     let known = Known {
         alert: alert.id,
         round: shard.round,
@@ -225,13 +217,31 @@ async fn where_last_seen<'a>(
     Ok(candidates)
 }
 
-/// What is left for one shard: of a budget each has a share.
-fn of_shard(room: Option<Room>, quota: Option<i64>) -> Option<Room> {
-    let share = quota.map(|people| Room {
+/// The moment for a case whose alert draws on `budget`.
+pub(super) fn moment_of(case: &Case, budget: CapBudget, now: Timestamp, config: &Config) -> Moment {
+    let category = case.profile.category;
+    Moment::new(
+        now,
+        budget,
+        category,
+        case.audience,
+        &case.time_zone,
+        config,
+    )
+}
+
+/// How many more may be told in a shard: of a budget each has a share.
+async fn room_of_shard(
+    session: &mut Session,
+    case: &Case,
+    shard: &Shard,
+) -> Result<Option<Room>, StoreError> {
+    let room = room_of(session, case, shard.alert).await?;
+    let part = reach::quota(session, shard.id).await?.map(|people| Room {
         people,
         reason: Reason::Budget,
     });
-    room.into_iter().chain(share).min_by_key(|room| room.people)
+    Ok(room.into_iter().chain(part).min_by_key(|room| room.people))
 }
 
 /// How many more the case may tell; the tighter of ceiling and budget.

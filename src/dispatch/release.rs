@@ -156,7 +156,7 @@ async fn release_wave(
         shard_people: config.shard_people,
         now,
     };
-    release.to_volunteers(&mut tx, &further).await?;
+    release.volunteers_round(&mut tx, &further).await?;
     let round = release
         .round(&mut tx, RoundKind::Wave, &shards, &[])
         .await?;
@@ -260,7 +260,7 @@ async fn release_sweep(
         now,
     };
     release
-        .to_volunteers(&mut tx, &next_cells(&waves, last))
+        .volunteers_round(&mut tx, &next_cells(&waves, last))
         .await?;
     let round = release
         .round(&mut tx, RoundKind::Sweep, &shards, &[])
@@ -301,7 +301,7 @@ struct Release<'a> {
 
 impl Release<'_> {
     /// Releases a round to the volunteers in these cells, if there are any.
-    async fn to_volunteers(
+    async fn volunteers_round(
         &mut self,
         tx: &mut Tx,
         cells: &[(Cell, f64)],

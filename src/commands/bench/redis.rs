@@ -1,5 +1,7 @@
 //! As much of a Redis client as the comparison needs.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -56,7 +58,7 @@ impl Redis {
     async fn call(&mut self, parts: &[impl AsRef<str>]) -> anyhow::Result<Vec<Vec<u8>>> {
         let mut request = format!("*{}\r\n", parts.len());
         for part in parts.iter().map(AsRef::as_ref) {
-            request.push_str(&format!("${}\r\n{part}\r\n", part.len()));
+            write!(request, "${}\r\n{part}\r\n", part.len())?;
         }
         self.0.get_mut().write_all(request.as_bytes()).await?;
         let answer = self.line().await?;

@@ -1,5 +1,6 @@
 //! Who is in a circle: Homeward's search by cell, and what one would otherwise use.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -181,12 +182,13 @@ pub async fn postgis_peers(
         let mut text = String::new();
         for number in 0..count {
             let one = population.subscriber(number);
-            text.push_str(&format!(
-                "{}\tSRID=4326;POINT({} {})\n",
+            writeln!(
+                text,
+                "{}\tSRID=4326;POINT({} {})",
                 one.token(),
                 one.at.lon(),
                 one.at.lat()
-            ));
+            )?;
             if text.len() > 1 << 20 {
                 copy.send(std::mem::take(&mut text).into_bytes()).await?;
             }
