@@ -1,10 +1,11 @@
 //! Homeward: a geofenced missing-person alert dispatcher.
 //!
-//! A case comes in ([`api`], [`cases`]), is verified, and its area is worked out ([`area`]). Its waves
+//! A case comes in ([`api`], [`cases`]), is verified, and its area is worked out ([`planning`],
+//! [`area`]). Its waves
 //! wait in the database until they are due; fan-out decides person by person who is told
 //! ([`dispatch`], [`audience`]); lanes put the batches into app queues at each app's rate ([`queue`]);
-//! readers hand them on ([`readers`]). What comes back are receipts and [`sightings`]; closing the
-//! case recalls the alert. [`store`] is the only room with SQL. ARCHITECTURE.md has the map.
+//! readers hand them on ([`readers`]). What comes back are receipts, [`sightings`] and
+//! [`searches`], which make new plans; closing the case recalls the alert. [`store`] is the only room with SQL. ARCHITECTURE.md has the map.
 
 pub mod alert;
 pub mod api;
@@ -17,8 +18,10 @@ pub mod dispatch;
 pub mod holders;
 pub mod keys;
 pub mod model;
+pub mod planning;
 pub mod queue;
 pub mod readers;
+pub mod searches;
 pub mod shutdown;
 pub mod sightings;
 pub mod store;
@@ -37,11 +40,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::alert::proto::v1::alerts_server::AlertsServer;
 use crate::api::House;
-use crate::area::{DistanceTable, Settings};
 use crate::cases::Desk;
 use crate::config::{Config, Role};
 use crate::dispatch::{Dispatch, Wake};
 use crate::keys::RateLimits;
+use crate::planning::Planner;
 use crate::queue::{AppQueue, Broker, DeadLetters, LocalQueue, RabbitQueue};
 use crate::readers::dead_letters;
 use crate::readers::grpc::AlertsService;
@@ -106,17 +109,18 @@ pub async fn run(
     let metrics = Arc::new(Metrics::default());
     let tasks = TaskTracker::new();
     let (queue, dead_letters) = queues(&config, &tasks, &shutdown)?;
+    let planner = Arc::new(Planner::of(&config)?);
     let dispatch = Dispatch {
         store: store.clone(),
         config: Arc::clone(&config),
+        planner: Arc::clone(&planner),
         queue,
         wake: Wake::default(),
         metrics,
     };
     let desk = Desk {
         config: Arc::clone(&config),
-        table: Arc::new(DistanceTable::shipped()?),
-        settings: Settings::default(),
+        planner,
     };
     let limits = Arc::new(RateLimits::new(&config));
     let house = House {

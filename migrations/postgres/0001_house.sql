@@ -87,6 +87,9 @@ CREATE TABLE cases (
     ceiling BIGINT,
     -- Recipients this case may tell altogether.
     budget BIGINT,
+    -- Who is told, if an operator said so; else the category decides.
+    audience TEXT
+        CONSTRAINT cases_audience_known CHECK (audience IN ('volunteers', 'everybody')),
     updates BIGINT NOT NULL,
     paused_at BIGINT,
     -- Only an operator lets it go on then.
@@ -140,6 +143,24 @@ CREATE TABLE sightings (
     report TEXT
 );
 CREATE INDEX sightings_by_case ON sightings (case_id, id);
+-- What holds the next wave back.
+CREATE INDEX sightings_unchecked ON sightings (case_id, received_at) WHERE state = 'new';
+
+-- Areas that were searched on the ground.
+CREATE TABLE searches (
+    case_id UUID NOT NULL CONSTRAINT searches_case_fk REFERENCES cases (id),
+    number BIGINT NOT NULL,
+    reported_by TEXT NOT NULL,
+    reported_at BIGINT NOT NULL,
+    searched_at BIGINT NOT NULL,
+    -- The probability that the person would have been found if there.
+    detection DOUBLE PRECISION NOT NULL
+        CONSTRAINT searches_detection_range CHECK (detection BETWEEN 0 AND 0.99),
+    -- Emptied after the retention period.
+    cells TEXT NOT NULL,
+    withdrawn BOOLEAN NOT NULL,
+    CONSTRAINT searches_pk PRIMARY KEY (case_id, number)
+);
 
 -- Plans and alerts.
 
@@ -148,6 +169,9 @@ CREATE TABLE plans (
     case_id UUID NOT NULL CONSTRAINT plans_case_fk REFERENCES cases (id),
     version BIGINT NOT NULL,
     made_at BIGINT NOT NULL,
+    -- Why it was made, and what it changed; none for the first of an alert.
+    why TEXT NOT NULL,
+    change TEXT,
     -- All inputs and results; gone after the retention period, because they hold a position.
     document TEXT,
     CONSTRAINT plans_case_id_version_unique UNIQUE (case_id, version)
@@ -165,7 +189,9 @@ CREATE TABLE alerts (
     -- The end of the last released wave's issues; moved on by every release.
     expires_at BIGINT,
     next_sweep_at BIGINT,
-    rounds BIGINT NOT NULL
+    rounds BIGINT NOT NULL,
+    -- When the delays of its waves began.
+    waves_from BIGINT NOT NULL
 );
 CREATE INDEX alerts_by_case ON alerts (case_id, id);
 CREATE UNIQUE INDEX alerts_case_id_unique ON alerts (case_id) WHERE closed_at IS NULL;
@@ -183,7 +209,9 @@ CREATE TABLE revisions (
 CREATE TABLE waves (
     alert_id UUID NOT NULL CONSTRAINT waves_alert_fk REFERENCES alerts (id),
     number BIGINT NOT NULL,
+    -- The plan it comes from, and its number there.
     plan_id UUID NOT NULL CONSTRAINT waves_plan_fk REFERENCES plans (id),
+    plan_wave BIGINT NOT NULL,
     -- Probability of area of this wave alone.
     mass DOUBLE PRECISION NOT NULL,
     cells TEXT NOT NULL,
@@ -289,6 +317,8 @@ CREATE TABLE shards (
     -- Probability of area of its best cell.
     probability DOUBLE PRECISION NOT NULL,
     ranges TEXT NOT NULL,
+    -- How many of its people may be told, if the case has a budget.
+    quota BIGINT,
     state TEXT NOT NULL
         CONSTRAINT shards_state_known CHECK (state IN ('pending', 'done', 'withdrawn')),
     attempt BIGINT NOT NULL,

@@ -87,6 +87,9 @@ CREATE TABLE cases (
     ceiling INTEGER,
     -- Recipients this case may tell altogether.
     budget INTEGER,
+    -- Who is told, if an operator said so; else the category decides.
+    audience TEXT
+        CONSTRAINT cases_audience_known CHECK (audience IN ('volunteers', 'everybody')),
     updates INTEGER NOT NULL,
     paused_at INTEGER,
     -- Only an operator lets it go on then.
@@ -140,6 +143,24 @@ CREATE TABLE sightings (
     report TEXT
 ) STRICT;
 CREATE INDEX sightings_by_case ON sightings (case_id, id);
+-- What holds the next wave back.
+CREATE INDEX sightings_unchecked ON sightings (case_id, received_at) WHERE state = 'new';
+
+-- Areas that were searched on the ground.
+CREATE TABLE searches (
+    case_id BLOB NOT NULL CONSTRAINT searches_case_fk REFERENCES cases (id),
+    number INTEGER NOT NULL,
+    reported_by TEXT NOT NULL,
+    reported_at INTEGER NOT NULL,
+    searched_at INTEGER NOT NULL,
+    -- The probability that the person would have been found if there.
+    detection REAL NOT NULL
+        CONSTRAINT searches_detection_range CHECK (detection BETWEEN 0 AND 0.99),
+    -- Emptied after the retention period.
+    cells TEXT NOT NULL,
+    withdrawn INTEGER NOT NULL,
+    CONSTRAINT searches_pk PRIMARY KEY (case_id, number)
+) STRICT;
 
 -- Plans and alerts.
 
@@ -148,6 +169,9 @@ CREATE TABLE plans (
     case_id BLOB NOT NULL CONSTRAINT plans_case_fk REFERENCES cases (id),
     version INTEGER NOT NULL,
     made_at INTEGER NOT NULL,
+    -- Why it was made, and what it changed; none for the first of an alert.
+    why TEXT NOT NULL,
+    change TEXT,
     -- All inputs and results; gone after the retention period, because they hold a position.
     document TEXT,
     CONSTRAINT plans_case_id_version_unique UNIQUE (case_id, version)
@@ -165,7 +189,9 @@ CREATE TABLE alerts (
     -- The end of the last released wave's issues; moved on by every release.
     expires_at INTEGER,
     next_sweep_at INTEGER,
-    rounds INTEGER NOT NULL
+    rounds INTEGER NOT NULL,
+    -- When the delays of its waves began.
+    waves_from INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX alerts_by_case ON alerts (case_id, id);
 CREATE UNIQUE INDEX alerts_case_id_unique ON alerts (case_id) WHERE closed_at IS NULL;
@@ -183,7 +209,9 @@ CREATE TABLE revisions (
 CREATE TABLE waves (
     alert_id BLOB NOT NULL CONSTRAINT waves_alert_fk REFERENCES alerts (id),
     number INTEGER NOT NULL,
+    -- The plan it comes from, and its number there.
     plan_id BLOB NOT NULL CONSTRAINT waves_plan_fk REFERENCES plans (id),
+    plan_wave INTEGER NOT NULL,
     -- Probability of area of this wave alone.
     mass REAL NOT NULL,
     cells TEXT NOT NULL,
@@ -285,6 +313,8 @@ CREATE TABLE shards (
     -- Probability of area of its best cell.
     probability REAL NOT NULL,
     ranges TEXT NOT NULL,
+    -- How many of its people may be told, if the case has a budget.
+    quota INTEGER,
     state TEXT NOT NULL
         CONSTRAINT shards_state_known CHECK (state IN ('pending', 'done', 'withdrawn')),
     attempt INTEGER NOT NULL,

@@ -11,10 +11,12 @@ use super::extract::{InPath, InQuery};
 use super::post::{Post, Sent, set_etag};
 use super::problem::Problem;
 use super::{House, auth};
+use crate::audience::eligibility::volunteers_only;
+use crate::cases::changes::AudienceRequest;
 use crate::cases::lifecycle::{Step, possible};
 use crate::cases::steps::{CloseRequest, PlainStep, Reason, VerifyRequest};
-use crate::cases::{changes, filing, steps, visible};
-use crate::model::{Amendment, Caller, Case, CaseId, CaseState, Holder};
+use crate::cases::{changes, filing, steps, visible, waves};
+use crate::model::{Amendment, Audience, Caller, Case, CaseId, CaseState, Holder};
 use crate::store::{Session, StoreError, alerts, cases, holders};
 
 /// Cases on a page unless asked otherwise, and at most.
@@ -196,6 +198,22 @@ pub(super) async fn close(
     Ok(response)
 }
 
+/// `POST /v1/cases/{id}/audience`
+pub(super) async fn set_audience(
+    State(house): State<House>,
+    caller: Caller,
+    InPath(id): InPath<CaseId>,
+    sent: Sent,
+) -> Result<Response, Problem> {
+    auth::operator(&caller)?;
+    let request: AudienceRequest = sent.json()?;
+    let expected = sent.expected_version()?;
+    let mut post = Post::begin(&house, &caller, &sent).await?;
+    let (tx, now) = (&mut post.tx, post.now);
+    let case = changes::set_audience(tx, &caller, id, expected, &request, now).await?;
+    finish(&house, post, &caller, &case).await
+}
+
 /// `POST /v1/cases/{id}/waves/{n}/approve`
 pub(super) async fn approve_wave(
     State(house): State<House>,
@@ -204,7 +222,7 @@ pub(super) async fn approve_wave(
     sent: Sent,
 ) -> Result<Response, Problem> {
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    steps::approve_wave(&mut post.tx, &caller, id, number, post.now).await?;
+    waves::approve(&mut post.tx, &caller, id, number, post.now).await?;
     let body = json!({ "wave": number, "approved": true });
     let response = post.answer(StatusCode::OK, &body, None).await?;
     house.dispatch.wake.due();
@@ -219,7 +237,7 @@ pub(super) async fn hold_wave(
     sent: Sent,
 ) -> Result<Response, Problem> {
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    steps::hold_wave(&mut post.tx, &caller, id, number, post.now).await?;
+    waves::hold(&mut post.tx, &caller, id, number, post.now).await?;
     post.answer(
         StatusCode::OK,
         &json!({ "wave": number, "held": true }),
@@ -266,6 +284,11 @@ async fn view(session: &mut Session, caller: &Caller, case: &Case) -> Result<Val
         })
     });
     let self_verified = case.verification.as_ref().is_some_and(|v| v.self_verified);
+    let audience = if volunteers_only(case.profile.category, case.audience) {
+        Audience::Volunteers
+    } else {
+        Audience::Everybody
+    };
     let steps: Vec<Step> = possible(case.state)
         .into_iter()
         .filter(|step| self_verified || *step != Step::Confirm)
@@ -292,6 +315,7 @@ async fn view(session: &mut Session, caller: &Caller, case: &Case) -> Result<Val
         "verified_at": case.verified_at,
         "ceiling": case.ceiling,
         "budget": case.budget,
+        "audience": audience,
         "updates": case.updates,
         "paused_at": case.paused_at,
         "alert": alert,

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{InPath, InQuery};
 use super::problem::Problem;
 use super::views::{Count, counts_view};
 use super::{House, auth};
@@ -18,28 +15,15 @@ use crate::dispatch::dry_run;
 use crate::model::{AppId, Caller, CaseId, CaseState, WaveState};
 use crate::store::{alerts, holders, plans};
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReplanQuery {
-    dry_run: bool,
-}
-
 /// Who would be told by each wave of the case's plan that has not gone out, if it went out now.
-pub(super) async fn replan(
-    State(house): State<House>,
-    caller: Caller,
-    InPath(id): InPath<CaseId>,
-    InQuery(query): InQuery<ReplanQuery>,
+pub(super) async fn dry_run_of(
+    house: &House,
+    caller: &Caller,
+    id: CaseId,
 ) -> Result<Response, Problem> {
-    auth::operator(&caller)?;
-    if !query.dry_run {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "dry_run: true is accepted",
-        ));
-    }
+    auth::operator(caller)?;
     let mut session = house.dispatch.store.read().await?;
-    let case = visible(&mut session, &caller, id).await?;
+    let case = visible(&mut session, caller, id).await?;
     let open = matches!(case.state, CaseState::Active | CaseState::Paused);
     let Some(alert) = alerts::newest(&mut session, id).await?.filter(|_| open) else {
         let problem = "the case is not open: its waves are planned when it is verified";

@@ -9,8 +9,10 @@ mod dry_run;
 mod extract;
 mod health;
 mod operators;
+mod plans;
 mod post;
 mod problem;
+mod searches;
 mod sightings;
 mod subscribers;
 mod views;
@@ -73,14 +75,23 @@ pub fn router(house: House) -> Router {
             post(cases::approve_wave),
         )
         .route("/v1/cases/{id}/waves/{n}/hold", post(cases::hold_wave))
-        .route("/v1/cases/{id}/replan", post(dry_run::replan))
-        .route("/v1/cases/{id}/plan", get(views::plan))
+        .route("/v1/cases/{id}/audience", post(cases::set_audience))
+        .route("/v1/cases/{id}/plan", get(plans::show))
+        .route("/v1/cases/{id}/replan", post(plans::replan))
         .route("/v1/cases/{id}/dispatch", get(views::dispatch))
         .route("/v1/cases/{id}/timeline", get(views::timeline))
         .route("/v1/cases/{id}/alert", get(views::alert))
         .route(
             "/v1/cases/{id}/sightings",
             post(sightings::report).get(sightings::list),
+        )
+        .route(
+            "/v1/cases/{id}/searches",
+            post(searches::report).get(searches::list),
+        )
+        .route(
+            "/v1/cases/{id}/searches/{n}/withdraw",
+            post(searches::withdraw),
         )
         .route(
             "/v1/sightings/{id}",

@@ -78,9 +78,13 @@ pub(super) async fn decide(
 ) -> Result<Response, Problem> {
     let change: SightingChange = sent.json()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
-    let sighting = sightings::decide(&mut post.tx, &caller, id, &change, post.now).await?;
-    post.answer(StatusCode::OK, &view(&sighting, &caller), None)
-        .await
+    let planner = &house.desk.planner;
+    let sighting = sightings::decide(&mut post.tx, planner, &caller, id, &change, post.now).await?;
+    let response = post
+        .answer(StatusCode::OK, &view(&sighting, &caller), None)
+        .await?;
+    house.dispatch.wake.due();
+    Ok(response)
 }
 
 /// A sighting as its caller may see it: an app knows the alert, never the case behind it.

@@ -1,11 +1,12 @@
-//! What can be looked at of a case: plan, dispatch, timeline, alert.
+//! What can be looked at of a case: dispatch, timeline, alert.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,72 +16,20 @@ use super::extract::{InPath, InQuery};
 use super::problem::Problem;
 use crate::alert::compose::{Revision, compose};
 use crate::alert::proto::v1;
-use crate::area::{self, Plan};
+use crate::area;
 use crate::cases::visible;
-use crate::model::{AlertId, AppId, Caller, CaseId, Cell, Kind, Reason, WaveState};
+use crate::dispatch::waits_until;
+use crate::model::{AlertId, AlertRecord, AppId, Caller, CaseId, Cell, Kind, Reason, WaveState};
 use crate::store::plans::{self, Wave};
-use crate::store::{Session, StoreError, alerts, backlog, holders, receipts, rounds, timeline};
+use crate::store::{
+    Session, StoreError, alerts, backlog, holders, reach, receipts, rounds, sightings, timeline,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimelineQuery {
     cursor: Option<i64>,
     limit: Option<i64>,
-}
-
-/// `GET /v1/cases/{id}/plan`: JSON, or GeoJSON for `Accept: application/geo+json`.
-pub(super) async fn plan(
-    State(house): State<House>,
-    caller: Caller,
-    InPath(id): InPath<CaseId>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let mut session = house.dispatch.store.read().await?;
-    visible(&mut session, &caller, id).await?;
-    let stored = plans::latest::<Plan>(&mut session, id)
-        .await?
-        .ok_or_else(|| {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "the case has no plan: it is made when it is verified",
-            )
-        })?;
-    let wants_geojson = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("geo+json"));
-    if wants_geojson {
-        let features = area::feature_collection(&stored.plan)
-            .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-        let kind = [(header::CONTENT_TYPE, "application/geo+json")];
-        return Ok((kind, features.to_string()).into_response());
-    }
-    let waves = match alerts::newest(&mut session, id).await? {
-        Some(alert) => plans::waves(&mut session, alert.id).await?,
-        None => Vec::new(),
-    };
-    let plan = &stored.plan;
-    Ok(Json(json!({
-        "version": stored.version,
-        "made_at": stored.made_at,
-        "inputs": plan.inputs,
-        "radii_km": plan.radii,
-        "resolution": plan.resolution,
-        "waves": waves.iter().map(wave_view).collect::<Vec<_>>(),
-        "rest": plan.rest,
-        "assumptions": plan.assumptions,
-        "table_digest": plan.table_digest,
-    }))
-    .into_response())
-}
-
-fn wave_view(wave: &Wave) -> Value {
-    let cells: Vec<Cell> = wave.cells.iter().map(|(cell, _)| *cell).collect();
-    json!({
-        "number": wave.number, "mass": wave.mass, "cells": area::compact(&cells),
-        "due_at": wave.due_at, "state": wave.state, "approval": wave.approval,
-        "released_at": wave.released_at,
-    })
 }
 
 /// `GET /v1/cases/{id}/dispatch`: waves, rounds, batches, who was told and why not.
@@ -98,16 +47,18 @@ pub(super) async fn dispatch(
         .collect();
     let mut views = Vec::new();
     for alert in alerts::of_case(&mut session, id).await? {
-        views.push(alert_dispatch(&mut session, alert.id, &names).await?);
+        views.push(alert_dispatch(&mut session, &house, &alert, &names).await?);
     }
     Ok(Json(json!({ "alerts": views })).into_response())
 }
 
 async fn alert_dispatch(
     session: &mut Session,
-    alert: AlertId,
+    house: &House,
+    record: &AlertRecord,
     names: &BTreeMap<AppId, String>,
 ) -> Result<Value, StoreError> {
+    let alert = record.id;
     let name = |app: &AppId| names.get(app).cloned().unwrap_or_default();
     // In this order: a round shown as done is counted whole.
     let listing = rounds::listing(session, alert).await?;
@@ -138,23 +89,80 @@ async fn alert_dispatch(
             })
         })
         .collect();
-    let waves: Vec<Value> = plans::waves(session, alert)
-        .await?
-        .iter()
-        .map(|wave| {
-            json!({
-                "number": wave.number, "mass": wave.mass, "state": wave.state,
-                "due_at": wave.due_at, "released_at": wave.released_at, "approval": wave.approval,
-                "needs_approval": wave.state == WaveState::Approval,
-            })
-        })
-        .collect();
+    let waits = unchecked(session, house, record).await?;
+    let mut waves = Vec::new();
+    for wave in plans::waves(session, alert).await? {
+        let cost = match wave.state {
+            WaveState::Released | WaveState::Withdrawn => None,
+            WaveState::Waiting | WaveState::Approval | WaveState::Held => {
+                Some(cost(session, &wave, name).await?)
+            }
+        };
+        waves.push(json!({
+            "number": wave.number, "mass": wave.mass, "state": wave.state,
+            "due_at": wave.due_at, "released_at": wave.released_at,
+            "cost": cost, "approval": wave.approval,
+            "needs_approval": wave.state == WaveState::Approval,
+            "waits_for_sightings": waits.for_wave(&wave),
+        }));
+    }
     let receipts: BTreeMap<_, _> = receipts::sums(session, alert).await?.into_iter().collect();
     Ok(json!({
         "alert": alert, "waves": waves, "rounds": round_views, "batches": tally,
         "recipients": alerts::issued(session, alert).await?,
         "receipts": receipts,
     }))
+}
+
+/// What a wave that has not gone out would reach, for the probability that it adds.
+async fn cost(
+    session: &mut Session,
+    wave: &Wave,
+    name: impl Fn(&AppId) -> String,
+) -> Result<Value, StoreError> {
+    let cells: Vec<Cell> = wave.cells.iter().map(|(cell, _)| *cell).collect();
+    let by_app: BTreeMap<String, i64> = reach::by_app(session, &area::ranges(&cells))
+        .await?
+        .iter()
+        .map(|(app, people)| (name(app), *people))
+        .collect();
+    Ok(json!({ "subscribers": by_app.values().sum::<i64>(), "by_app": by_app }))
+}
+
+/// The sightings that waves wait for.
+struct Unchecked {
+    sightings: i64,
+    last_at: Option<Timestamp>,
+    wait: SignedDuration,
+    now: Timestamp,
+}
+
+async fn unchecked(
+    session: &mut Session,
+    house: &House,
+    alert: &AlertRecord,
+) -> Result<Unchecked, StoreError> {
+    let now = session.now().await?;
+    let wait = house.dispatch.config.waves.sighting_wait();
+    let (sightings, last_at) = sightings::unchecked(session, alert.case, now - wait).await?;
+    Ok(Unchecked {
+        sightings,
+        // The first wave waits for nothing.
+        last_at: last_at.filter(|_| alert.rounds > 0),
+        wait,
+        now,
+    })
+}
+
+impl Unchecked {
+    /// How many sightings a wave that is due waits for, and until when at most.
+    fn for_wave(&self, wave: &Wave) -> Option<Value> {
+        if wave.state != WaveState::Waiting || wave.due_at > self.now {
+            return None;
+        }
+        let until = waits_until(wave.due_at, self.last_at, self.wait, self.now)?;
+        Some(json!({ "sightings": self.sightings, "until": until }))
+    }
 }
 
 /// App, told or why not, people.

@@ -5,7 +5,14 @@ use std::time::Duration;
 
 use super::csv;
 use super::inputs::PlanInputs;
-use crate::model::{Category, Environment, Mobility, Position, Profile};
+use super::sphere::Horizon;
+use crate::model::{Category, Environment, InvalidPosition, Mobility, Position, Profile};
+
+/// Where cases of which no place is kept are put: no pentagon is near.
+const SOMEWHERE: [f64; 2] = [50.0, 10.0];
+
+/// `pi (3 - sqrt 5)`: whatever their number, directions this far apart are spread evenly.
+const GOLDEN_ANGLE: f64 = 2.399_963_229_728_653;
 
 const NEEDED: [&str; 7] = [
     "lkp_lat",
@@ -26,6 +33,29 @@ pub struct ClosedCase {
     pub inputs: PlanInputs,
     /// Where the person was found.
     pub found: Position,
+}
+
+impl ClosedCase {
+    /// A case of which only the distance from the last known position to the find is kept, the `nth` of
+    /// them. The model's map of such a case is alike in every direction, so any two places that far apart
+    /// stand for it; the bearings of all cases are spread evenly, by the golden angle.
+    ///
+    /// # Errors
+    /// [`InvalidPosition`] for a distance that is not finite.
+    pub fn at_distance(
+        profile: Profile,
+        km: f64,
+        after: Duration,
+        nth: usize,
+    ) -> Result<Self, InvalidPosition> {
+        let lkp = Position::new(SOMEWHERE[0], SOMEWHERE[1])?;
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 cases")]
+        let (north, east) = libm::sincos(nth as f64 * GOLDEN_ANGLE);
+        Ok(Self {
+            inputs: PlanInputs::new(profile, lkp, after),
+            found: Horizon::at(lkp).point(km * east, km * north)?,
+        })
+    }
 }
 
 /// A row that is no closed case.

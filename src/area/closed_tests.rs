@@ -64,3 +64,23 @@ fn every_wrong_row_is_named_with_what_would_be_accepted() {
         );
     }
 }
+
+#[test]
+fn a_kept_distance_stands_for_the_places() {
+    let profile = Profile {
+        category: Category::Dementia,
+        age: None,
+        mobility: Mobility::Normal,
+        environment: Environment::Urban,
+    };
+    let after = Duration::from_hours(3);
+    let mut north = 0;
+    for n in 0..100 {
+        let case = ClosedCase::at_distance(profile, 2.5, after, n).unwrap();
+        let km = crate::area::great_circle_km(case.inputs.lkp, case.found);
+        assert!((km - 2.5).abs() < 1e-9, "{km}");
+        assert_eq!((case.inputs.profile, case.inputs.elapsed), (profile, after));
+        north += i32::from(case.found.lat() > case.inputs.lkp.lat());
+    }
+    assert!((48..=52).contains(&north), "{north}");
+}

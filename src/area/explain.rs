@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::inputs::{PlanInputs, Policy, Search, Transport, hours};
+use super::inputs::{PlanInputs, Search, hours};
 use super::law::StaticLaw;
 use super::plan::{Plan, Radii};
 use super::searched::SearchEffect;
 use super::sightings::SightingEffect;
 use super::sphere::great_circle_km;
 use super::travel::TimeLaw;
-use crate::model::Category;
+use crate::model::{Category, Policy, Transport};
 
 /// One thing that shaped the area.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,7 +240,7 @@ fn withdrawn(inputs: &PlanInputs) -> Option<Reason> {
     (count > 0).then(|| {
         reason(
             "sightings",
-            format!("{count} withdrawn: without effect."),
+            format!("{count} withdrawn, or from before the person was last seen: without effect."),
             "",
         )
     })

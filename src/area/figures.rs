@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::cells;
 use super::distances::{Chosen, DistanceTable};
 use super::error::AreaError;
-use super::inputs::{PlanInputs, Policy, Transport};
+use super::inputs::PlanInputs;
 use super::law::StaticLaw;
 use super::mixture::Mover;
 use super::policy;
 use super::settings::{Movement, Settings};
-use crate::model::{Category, Environment, Profile};
+use crate::model::{Category, Environment, Policy, Profile, Transport};
 
 /// The figures that apply to the person, as they were looked up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

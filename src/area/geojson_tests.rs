@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::area::{DistanceTable, KnownPlace, PlaceKind, PlanInputs, SeenAt, Settings, plan};
-use crate::model::{Category, Environment, Mobility, Profile};
+use crate::area::{DistanceTable, PlanInputs, SeenAt, Settings, plan};
+use crate::model::{Category, Environment, KnownPlace, Mobility, PlaceKind, Profile};
 
 fn map(lat: f64, lon: f64) -> (Plan, Value) {
     let profile = Profile {

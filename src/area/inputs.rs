@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AreaError;
 use super::seconds;
-use crate::model::{Cell, Position, Profile};
+use crate::model::{Cell, KnownPlace, Policy, Position, Profile, Transport};
 
 /// Beyond this, a position says too little to plan with.
 const MAX_ACCURACY_M: f64 = 100_000.0;
@@ -49,47 +49,6 @@ pub struct PlanInputs {
     /// A schedule by which the area is released instead of by its probability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
-}
-
-/// How a person left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// Surely on foot, or in a wheelchair.
-    OnFoot,
-    /// Not known, and nothing speaks for a vehicle: planned for as on foot.
-    #[default]
-    Unknown,
-    /// Not known, but there is a sign of a vehicle, such as a missing car or a card used on a bus.
-    SignOfVehicle,
-    /// By vehicle or public transport.
-    VehicleOrTransit,
-}
-
-/// A place that a person may be drawn to.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnownPlace {
-    /// What it is to the person.
-    pub kind: PlaceKind,
-    /// Where it is.
-    pub position: Position,
-    /// How likely the person is there, 0 to 1. All places together count for 0.10 to 0.25.
-    pub weight: f64,
-}
-
-/// What a place is to a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlaceKind {
-    /// Where the person lives.
-    Home,
-    /// Where the person lived before.
-    FormerHome,
-    /// Where the person works or worked.
-    Work,
-    /// Where the person likes to be.
-    Favourite,
 }
 
 /// A report that the person was seen.
@@ -145,14 +104,6 @@ pub enum Search {
         /// The probability of detection: that the person would have been found if there, 0 to 0.99.
         detection: f64,
     },
-}
-
-/// A schedule by which an area is released, whatever its probability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// Circles of 100, 200, 300 and 500 km, as China's child alert draws them.
-    AbductionByVehicle,
 }
 
 impl PlanInputs {

@@ -4,13 +4,13 @@
 use std::f64::consts::PI;
 
 use super::cells::Heading;
-use super::inputs::{KnownPlace, PlanInputs, Transport};
+use super::inputs::PlanInputs;
 use super::law::StaticLaw;
 use super::radial::{self, Radial};
 use super::settings::{Movement, Settings};
 use super::sphere::{self, Horizon, great_circle_km};
 use super::travel::{TimeLaw, reach_km};
-use crate::model::Position;
+use crate::model::{KnownPlace, Position, Transport};
 
 /// An accuracy radius holds 68 % of a normal error in the plane: 1.5096 of its standard deviations.
 const SIGMAS_IN_ACCURACY: f64 = 1.509_6;

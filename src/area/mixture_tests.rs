@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::area::DistanceTable;
 use crate::area::figures::Figures;
-use crate::area::inputs::PlaceKind;
-use crate::model::{Category, Environment, Mobility, Profile};
+use crate::model::{Category, Environment, Mobility, PlaceKind, Profile};
 
 fn inputs(hours: u64) -> PlanInputs {
     let profile = Profile {

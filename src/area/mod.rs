@@ -6,11 +6,13 @@
 //! table of a `radial` distribution), the probability of each cell (`cells`, of a `disc` on the
 //! `sphere`), what searches leave of it (`searched`, `map`), and which cells are released when
 //! (`waves`, or a `policy`). `cover` turns cells into what the store looks up, `koopman` a budget
-//! into recipients, `geojson` and `svg` a plan into maps, `explain` into words; `calibration` holds
+//! into recipients, `polygon` a drawn area into cells; `geojson` and `svg` turn a plan into maps,
+//! `explain` and `text` into words, `change` lays two side by side; `calibration` holds
 //! the model against closed cases.
 
 mod calibration;
 mod cells;
+mod change;
 mod closed;
 mod cover;
 mod csv;
@@ -28,6 +30,7 @@ mod mixture;
 mod normal;
 mod plan;
 mod policy;
+mod polygon;
 mod radial;
 mod searched;
 mod seconds;
@@ -35,11 +38,13 @@ mod settings;
 mod sightings;
 mod sphere;
 mod svg;
+mod text;
 mod travel;
 mod waves;
 
 pub use calibration::{Calibration, Coverage, FittedRow, Rossmo, Transform, calibrate};
 pub use cells::CellProbability;
+pub use change::{PlanChange, change};
 pub use closed::{ClosedCase, WrongRow, closed_cases};
 pub use cover::{compact, ranges};
 pub use distances::{Chosen, DistanceTable};
@@ -47,14 +52,16 @@ pub use error::{AreaError, TableError, TableProblem};
 pub use explain::{Reason, explain};
 pub use figures::Basis;
 pub use geojson::feature_collection;
-pub use inputs::{KnownPlace, LookedFor, PlaceKind, PlanInputs, Policy, Search, SeenAt, Transport};
+pub use inputs::{LookedFor, PlanInputs, Search, SeenAt};
 pub use koopman::{Allocation, Crowd, allocate};
 pub use law::StaticLaw;
 pub use plan::{Plan, Radii, plan};
+pub use polygon::{DrawnArea, PolygonProblem, cells_of_drawn};
 pub use searched::SearchEffect;
 pub use settings::{Motion, Movement, Settings};
 pub use sightings::SightingEffect;
 pub use sphere::great_circle_km;
 pub use svg::svg;
+pub use text::text;
 pub use travel::TimeLaw;
 pub use waves::PlannedWave;

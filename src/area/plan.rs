@@ -8,7 +8,7 @@ use super::cells::CellProbability;
 use super::distances::DistanceTable;
 use super::error::AreaError;
 use super::figures::{Basis, Figures};
-use super::inputs::{PlanInputs, Policy};
+use super::inputs::PlanInputs;
 use super::map::Map;
 use super::policy;
 use super::searched::{SearchEffect, Searches};
@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::sightings::{self, SightingEffect};
 use super::travel::TimeLaw;
 use super::waves::{self, PlannedWave};
+use crate::model::Policy;
 
 /// The distances in km within which 25, 50, 75 and 95 % of such people are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

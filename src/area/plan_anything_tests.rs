@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::tests::{dementia_urban, inputs, planned};
 use super::*;
-use crate::area::{KnownPlace, LookedFor, PlaceKind, Search, SeenAt, Transport, great_circle_km};
-use crate::model::{Category, Cell, Environment, Position};
+use crate::area::{LookedFor, Search, SeenAt, great_circle_km};
+use crate::model::{Category, Cell, Environment, KnownPlace, PlaceKind, Position, Transport};
 
 /// A case with anything in it, anywhere: the poles, the antimeridian, the sea, pentagons.
 fn anything() -> impl Strategy<Value = PlanInputs> {

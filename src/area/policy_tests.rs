@@ -91,7 +91,7 @@ fn a_circle_has_everybody_in_it() {
 fn a_child_may_be_planned_for_as_abducted() {
     let mut inputs = abduction(Duration::from_hours(4)).inputs;
     inputs.profile.category = Category::Child7To9;
-    inputs.policy = Some(crate::area::Policy::AbductionByVehicle);
+    inputs.policy = Some(crate::model::Policy::AbductionByVehicle);
     let taken = plan(
         &DistanceTable::shipped().unwrap(),
         &Settings::default(),

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::area::figures::Figures;
-use crate::area::inputs::{PlanInputs, Transport};
+use crate::area::inputs::PlanInputs;
 use crate::area::sphere::Horizon;
 use crate::area::{DistanceTable, Plan, Settings, plan};
-use crate::model::{Category, Environment, Mobility, Position, Profile};
+use crate::model::{Category, Environment, Mobility, Position, Profile, Transport};
 
 const STATIC: Duration = Duration::from_hours(24 * 365 * 10);
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Config, QuietHours};
-use crate::model::{Candidate, CapBudget, CaseKind, Reason, SubscriberFlags};
+use crate::model::{Audience, Candidate, CapBudget, CaseKind, Category, Reason, SubscriberFlags};
 
 /// How long a batch may wait between fan-out and sending before its people count as told only when
 /// it is sent. The day and week of the cap are longer by as much, so that no real day sees too many.
@@ -33,16 +33,19 @@ pub struct Moment {
     pub per_week: u32,
     /// Whole hours after which a position is stale.
     pub stale_after_h: i32,
+    /// Whether only volunteers and responders are told.
+    pub volunteers_only: bool,
 }
 
 impl Moment {
-    /// The moment as the rules see it, for a case of a kind in a time zone, whose alert draws on
-    /// `budget`.
+    /// The moment as the rules see it, for a case of a category in a time zone, whose alert draws on
+    /// `budget`; with what an operator said of who is told.
     #[must_use]
     pub fn new(
         now: Timestamp,
         budget: CapBudget,
-        kind: CaseKind,
+        category: Category,
+        audience: Option<Audience>,
         time_zone: &str,
         config: &Config,
     ) -> Self {
@@ -55,12 +58,23 @@ impl Moment {
         Self {
             now,
             budget,
-            kind,
+            kind: category.kind(),
             quiet: budget != CapBudget::Critical && night(),
             per_day,
             per_week,
             stale_after_h: config.audience.stale_after_h,
+            volunteers_only: volunteers_only(category, audience),
         }
+    }
+}
+
+/// Whether only volunteers and responders are told: of somebody in despair, unless an operator said
+/// otherwise.
+#[must_use]
+pub fn volunteers_only(category: Category, said: Option<Audience>) -> bool {
+    match said {
+        Some(audience) => audience == Audience::Volunteers,
+        None => category == Category::Despondent,
     }
 }
 
@@ -94,6 +108,10 @@ pub fn verdict(candidate: &Candidate, history: &History, moment: &Moment) -> Opt
                     .flags
                     .has(SubscriberFlags::opted_out_of(moment.kind))
                 || drill_refused,
+        ),
+        (
+            Reason::VolunteersOnly,
+            moment.volunteers_only && !candidate.flags.has(SubscriberFlags::VOLUNTEER),
         ),
         (
             Reason::Muted,
@@ -155,6 +173,7 @@ mod tests {
             per_day: 2,
             per_week: 5,
             stale_after_h: 24,
+            volunteers_only: false,
         }
     }
 
@@ -266,6 +285,28 @@ mod tests {
     }
 
     #[test]
+    fn a_case_for_volunteers_reaches_nobody_else() {
+        let moment = Moment {
+            volunteers_only: true,
+            ..moment()
+        };
+        let told = |flags| {
+            let mut one = candidate();
+            one.flags = SubscriberFlags(flags);
+            verdict(&one, &History::default(), &moment)
+        };
+        assert_eq!(told(0), Some(Reason::VolunteersOnly));
+        assert_eq!(told(SubscriberFlags::VOLUNTEER), None);
+        let out = SubscriberFlags::VOLUNTEER | SubscriberFlags::OPTED_OUT;
+        assert_eq!(told(out), Some(Reason::OptedOut));
+
+        let only = volunteers_only;
+        assert!(only(Category::Despondent, None) && !only(Category::Dementia, None));
+        assert!(!only(Category::Despondent, Some(Audience::Everybody)));
+        assert!(only(Category::Dementia, Some(Audience::Volunteers)));
+    }
+
+    #[test]
     fn quiet_hours_follow_the_time_zone_and_span_midnight() {
         let hours = QuietHours {
             from: time(22, 0, 0, 0),
@@ -297,7 +338,7 @@ mod tests {
         let mut config = Config::defaults().unwrap();
         config.cap.critical_per_day = 7;
         let night: Timestamp = "2026-06-01T23:30:00Z".parse().unwrap();
-        let at = |budget| Moment::new(night, budget, CaseKind::Child, "UTC", &config);
+        let at = |budget| Moment::new(night, budget, Category::Child4To6, None, "UTC", &config);
         assert!(at(CapBudget::Usual).quiet);
         assert!(!at(CapBudget::Critical).quiet);
         assert_eq!(at(CapBudget::Critical).per_day, 7);

@@ -1,14 +1,19 @@
 //! Changing a case after filing: an agency proposes while people are being told, an operator decides.
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::amendment::{apply, changes_alert, check};
-use super::steps::open_alert;
-use super::{Desk, Refusal, locked, operator};
+use super::amendment::{apply, changes_alert, changes_area, check};
+use super::steps::{open_alert, shorten};
+use super::{Desk, FieldProblem, Refusal, locked, operator};
+use crate::audience::eligibility::volunteers_only;
 use crate::dispatch;
-use crate::model::{Amendment, Caller, Case, CaseId, CaseState, Holder, Urgency};
-use crate::store::{Tx, cases, timeline};
+use crate::model::{
+    Amendment, Audience, Caller, Case, CaseId, CaseState, Holder, PlanCause, Urgency,
+};
+use crate::store::plans::Why;
+use crate::store::{Tx, alerts, cases, timeline};
 
 /// Changes a case. What an agency changes in an active case is kept as a proposal; anything else is
 /// done at once, and told to everybody who was told if it changes what they read.
@@ -39,7 +44,7 @@ pub async fn amend(
             None => amendment.clone(),
         };
         if let Some(report) = &case.report {
-            check(&proposal, report, case.profile).map_err(Refusal::Invalid)?;
+            check(&proposal, report, case.profile, now).map_err(Refusal::Invalid)?;
         }
         case.proposal = Some(proposal);
         cases::change(tx, &mut case).await?;
@@ -117,9 +122,10 @@ async fn carry_out(
     let alert = open_alert(tx, case.id).await?;
     let mut told_anew = false;
     if let Some(report) = &mut case.report {
-        check(amendment, report, case.profile).map_err(Refusal::Invalid)?;
-        told_anew = alert.is_some() && changes_alert(amendment, report);
-        apply(amendment, report);
+        check(amendment, report, case.profile, now).map_err(Refusal::Invalid)?;
+        told_anew = alert.is_some() && changes_alert(amendment, report, case.profile);
+        apply(amendment, report, &mut case.profile);
+        case.last_seen_at = report.lkp.at;
         if let (Some(urgency), None) = (amendment.urgency, &alert) {
             report.requested_urgency = urgency;
         }
@@ -147,7 +153,55 @@ async fn carry_out(
     };
     let detail = json!({ "fields": fields(amendment), "update_batches": batches });
     timeline::note(tx, case.id, now, &caller.holder.actor(), "changed", &detail).await?;
+    if changes_area(amendment) {
+        let why = Why::from(PlanCause::CaseChanged);
+        desk.planner.replan_open(tx, case, why, now).await?;
+    }
     Ok(())
+}
+
+/// Who is told of a case, and why.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AudienceRequest {
+    /// Who is told from here on.
+    pub audience: Audience,
+    /// Why, for the timeline: nothing personal.
+    pub reason: String,
+}
+
+/// Says who is told, whatever the policy for the category. Those whom it lets in are told by a sweep at
+/// once; nothing is taken back from those it leaves out.
+///
+/// # Errors
+/// [`Refusal::Invalid`] without a reason, [`Refusal::Conflict`] if the case is over.
+pub async fn set_audience(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CaseId,
+    expected: Option<i64>,
+    request: &AudienceRequest,
+    now: Timestamp,
+) -> Result<Case, Refusal> {
+    operator(caller)?;
+    let mut case = locked(tx, caller, id, expected).await?;
+    check_open(&case)?;
+    if request.reason.trim().is_empty() {
+        let problem = FieldProblem::new("reason", "is empty", "why, in a few words");
+        return Err(Refusal::Invalid(vec![problem]));
+    }
+    case.audience = Some(request.audience);
+    cases::change(tx, &mut case).await?;
+    let detail = json!({ "audience": request.audience, "reason": shorten(request.reason.trim()) });
+    let actor = caller.holder.actor();
+    timeline::note(tx, id, now, &actor, "audience_changed", &detail).await?;
+    let open = open_alert(tx, id).await?.filter(|alert| alert.rounds > 0);
+    if let Some(alert) = open
+        && !volunteers_only(case.profile.category, case.audience)
+    {
+        alerts::sweep_at(tx, alert.id, Some(now)).await?;
+    }
+    Ok(case)
 }
 
 /// A later proposal wins field by field.
@@ -160,6 +214,11 @@ fn merge(before: Amendment, after: Amendment) -> Amendment {
         contact: after.contact.or(before.contact),
         consent: after.consent.or(before.consent),
         urgency: after.urgency.or(before.urgency),
+        lkp: after.lkp.or(before.lkp),
+        category: after.category.or(before.category),
+        mobility: after.mobility.or(before.mobility),
+        environment: after.environment.or(before.environment),
+        clues: after.clues.or(before.clues),
     }
 }
 
@@ -173,6 +232,11 @@ fn fields(amendment: &Amendment) -> Vec<&'static str> {
         ("contact", amendment.contact.is_some()),
         ("consent", amendment.consent.is_some()),
         ("urgency", amendment.urgency.is_some()),
+        ("lkp", amendment.lkp.is_some()),
+        ("category", amendment.category.is_some()),
+        ("mobility", amendment.mobility.is_some()),
+        ("environment", amendment.environment.is_some()),
+        ("clues", amendment.clues.is_some()),
     ];
     given
         .into_iter()

@@ -5,10 +5,12 @@ use serde_json::json;
 
 use super::duplicates::{self, Description, NEAR_IN_TIME};
 use super::intake::CaseFiling;
-use super::planning;
+use super::opening;
 use super::verification::{granted_urgency, may_self_verify};
 use super::{Desk, Refusal};
-use crate::model::{Actor, Agency, Case, CaseId, CaseState, Category, Urgency, Verification};
+use crate::model::{
+    Actor, Agency, Case, CaseId, CaseState, Category, PlanCause, Urgency, Verification,
+};
 use crate::store::{Tx, cases, timeline};
 
 /// Files a case for an agency. Likely duplicates are noted on both cases, never dropped; a trusted
@@ -45,6 +47,7 @@ pub async fn file(
         verified_at: None,
         ceiling: None,
         budget: None,
+        audience: None,
         updates: 0,
         paused_at: None,
         paused_by_operator: false,
@@ -128,10 +131,16 @@ async fn verify_itself(
         Category::Abduction => {
             missing.push("an operator decides who is told of an abduction".into());
         }
+        _ if report.clues.policy.is_some() => {
+            missing.push("an operator decides whether a policy draws the area".into());
+        }
         _ => {}
     }
-    if let Err(refusal) = planning::plan(desk, case, now) {
-        missing.push(refusal.to_string());
+    let plan = desk.planner.draft(tx, case, None, PlanCause::Verified, now);
+    match plan.await.map_err(Refusal::from) {
+        Ok(_) => {}
+        Err(Refusal::Store(error)) => return Err(error.into()),
+        Err(refusal) => missing.push(refusal.to_string()),
     }
     if !missing.is_empty() {
         let detail = json!({ "missing": missing });
@@ -161,5 +170,5 @@ async fn verify_itself(
     let actor = Actor::Agency(agency.id, agency.name.clone());
     let detail = json!({ "urgency": case.urgency, "ceiling": ceiling });
     timeline::note(tx, case.id, now, &actor, "verified_itself", &detail).await?;
-    planning::open_alert(tx, desk, case, now).await
+    opening::open_alert(tx, desk, case, now).await
 }

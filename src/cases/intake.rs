@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Category, Consent, Contact, Datum, Environment, Language, LastKnownPosition, Mobility, Person,
-    Position, Profile, Report, Urgency,
+    Category, Clues, Consent, Contact, Environment, FiledPosition, Language, LastKnownPosition,
+    Mobility, Person, Position, Profile, Report, Urgency,
 };
 
 pub(super) mod checks;
@@ -40,6 +40,8 @@ pub const AGE_MAX: u8 = 120;
 pub const ADULT_AGE: u8 = 18;
 /// How exact a last known position may claim to be, and how vague it may be, in metres.
 pub const ACCURACY_M: RangeInclusive<f64> = 1.0..=50_000.0;
+/// The most places a report may name that the person may be drawn to.
+pub const KNOWN_PLACES_MAX: usize = 20;
 /// How far the agency's clock may run ahead of ours.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// Oldest last-seen time worth an alert: 30 days.
@@ -61,6 +63,9 @@ pub struct CaseFiling {
     pub environment: Environment,
     /// Last known position.
     pub lkp: FiledPosition,
+    /// Where the person may have gone.
+    #[serde(default)]
+    pub clues: Clues,
     /// What happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circumstances: Option<String>,
@@ -80,26 +85,6 @@ pub struct CaseFiling {
     /// The IANA time zone of the area; the agency's if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-}
-
-/// A last known position in the datum of the map it was read from.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FiledPosition {
-    /// Degrees north.
-    pub lat: f64,
-    /// Degrees east.
-    pub lon: f64,
-    /// The datum of both.
-    #[serde(default)]
-    pub datum: Datum,
-    /// The radius that holds 68 % of the error, in metres.
-    pub accuracy_m: f64,
-    /// When the person was last known to be there.
-    pub at: Timestamp,
-    /// The place in words, as the public would know it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
 }
 
 const fn on_foot() -> Mobility {
@@ -160,6 +145,7 @@ impl CaseFiling {
         checks::person(&mut problems, &self.person);
         checks::age(&mut problems, profile);
         let position = checks::lkp(&mut problems, &self.lkp, now);
+        checks::clues(&mut problems, &self.clues);
         checks::circumstances(&mut problems, self.circumstances.as_deref());
         checks::contact(&mut problems, &self.contact);
         checks::consent(&mut problems, &self.consent, &self.person, profile);
@@ -195,6 +181,7 @@ impl CaseFiling {
                 at,
                 place,
             },
+            clues: self.clues,
             circumstances: self.circumstances,
             contact: self.contact,
             consent: self.consent,

@@ -1,7 +1,7 @@
 //! Cases: taken in, checked, verified, changed and closed.
 //!
 //! The rules are pure (`intake`, `lifecycle`, `verification`, `duplicates`, `amendment`); the steps
-//! an agency or operator takes (`filing`, `steps`, `changes`) apply them inside the transaction of
+//! an agency or operator takes (`filing`, `steps`, `changes`, `waves`) apply them inside the transaction of
 //! their caller.
 
 pub mod amendment;
@@ -10,15 +10,17 @@ pub mod duplicates;
 pub mod filing;
 pub mod intake;
 pub mod lifecycle;
-mod planning;
+mod opening;
 pub mod steps;
 pub mod verification;
+pub mod waves;
 
 use std::sync::Arc;
 
-use crate::area::{AreaError, DistanceTable, Settings};
+use crate::area::AreaError;
 use crate::config::Config;
 use crate::model::{Caller, Case, CaseId, Holder};
+use crate::planning::{NoPlan, Planner};
 use crate::store::{Session, StoreError, Tx, cases};
 
 pub use intake::FieldProblem;
@@ -29,10 +31,8 @@ pub use lifecycle::IllegalStep;
 pub struct Desk {
     /// The settings.
     pub config: Arc<Config>,
-    /// The distance table.
-    pub table: Arc<DistanceTable>,
-    /// The assumptions of the area model.
-    pub settings: Settings,
+    /// What plans are made with.
+    pub planner: Arc<Planner>,
 }
 
 /// Why something was not done. Nothing was changed then.
@@ -62,6 +62,16 @@ pub enum Refusal {
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<NoPlan> for Refusal {
+    fn from(error: NoPlan) -> Self {
+        match error {
+            NoPlan::Erased => Self::Conflict(format!("the area cannot be planned: {error}")),
+            NoPlan::Area(error) => Self::Area(error),
+            NoPlan::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// The case, if this caller may see it.

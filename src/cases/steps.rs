@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::lifecycle::{Step, after};
 use super::verification::{granted_urgency, missing_checks};
-use super::{Desk, FieldProblem, Refusal, locked, operator, planning};
+use super::{Desk, FieldProblem, Refusal, locked, opening, operator};
 use crate::area::great_circle_km;
 use crate::dispatch::{self, Recalled};
 use crate::model::{
@@ -110,7 +110,7 @@ pub async fn verify(
     if confirms {
         confirm_alert(tx, desk, &case, by, now).await?;
     } else {
-        planning::open_alert(tx, desk, &case, now).await?;
+        opening::open_alert(tx, desk, &case, now).await?;
     }
     Ok(case)
 }
@@ -334,81 +334,6 @@ fn check_found(
     Ok((km, found.at.duration_since(case.last_seen_at)))
 }
 
-/// Approves a wide or held wave, or one that is not due yet; it goes out when due.
-///
-/// # Errors
-/// [`Refusal::Forbidden`] for the operator who verified the case, [`Refusal::Conflict`] if the wave
-/// has gone out.
-pub async fn approve_wave(
-    tx: &mut Tx,
-    caller: &Caller,
-    id: CaseId,
-    number: i64,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let by = operator(caller)?;
-    let case = locked(tx, caller, id, None).await?;
-    if case.verified_by == Some(by) {
-        return Err(Refusal::Forbidden(
-            "a wave is approved by another operator than the one who verified the case".into(),
-        ));
-    }
-    let mut wave = waiting_wave(tx, id, number).await?;
-    wave.state = WaveState::Waiting;
-    wave.approved_by = Some(by);
-    plans::change_wave(tx, &wave).await?;
-    let detail = json!({ "wave": number });
-    timeline::note(
-        tx,
-        id,
-        now,
-        &caller.holder.actor(),
-        "wave_approved",
-        &detail,
-    )
-    .await?;
-    Ok(())
-}
-
-/// Holds back a wave that has not gone out, until it is approved.
-///
-/// # Errors
-/// [`Refusal::Conflict`] if the wave has gone out.
-pub async fn hold_wave(
-    tx: &mut Tx,
-    caller: &Caller,
-    id: CaseId,
-    number: i64,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    locked(tx, caller, id, None).await?;
-    let mut wave = waiting_wave(tx, id, number).await?;
-    wave.state = WaveState::Held;
-    wave.approved_by = None;
-    plans::change_wave(tx, &wave).await?;
-    let detail = json!({ "wave": number });
-    timeline::note(tx, id, now, &caller.holder.actor(), "wave_held", &detail).await?;
-    Ok(())
-}
-
-async fn waiting_wave(tx: &mut Tx, id: CaseId, number: i64) -> Result<plans::Wave, Refusal> {
-    let alert = open_alert(tx, id).await?.ok_or_else(no_alert)?;
-    let wave = plans::lock_wave(tx, alert.id, number)
-        .await?
-        .ok_or(Refusal::NotFound("wave"))?;
-    if matches!(wave.state, WaveState::Released | WaveState::Withdrawn) {
-        return Err(Refusal::Conflict(format!(
-            "wave {number} is {} already",
-            wave.state
-        )));
-    }
-    Ok(wave)
-}
-
-fn no_alert() -> Refusal {
-    Refusal::Conflict("the case has no open alert: it has to be verified first".into())
-}
-
 /// The open alert of a case.
 pub(super) async fn open_alert(
     session: &mut Session,
@@ -420,7 +345,7 @@ pub(super) async fn open_alert(
 }
 
 /// Reasons are a note, not a file.
-fn shorten(reason: &str) -> String {
+pub(super) fn shorten(reason: &str) -> String {
     reason.chars().take(200).collect()
 }
 

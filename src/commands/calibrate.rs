@@ -1,12 +1,16 @@
 //! `homeward calibrate`: the area model held against closed cases.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, ValueEnum};
+use secrecy::ExposeSecret as _;
 
-use super::plan::{print, read_table};
-use crate::area::{self, Calibration, Settings};
+use super::plan::print;
+use crate::area::{self, Calibration, ClosedCase};
+use crate::config::Config;
+use crate::planning::read_table;
+use crate::store::{Store, outcomes};
 
 /// How many wrong rows are told at once.
 const TOLD: usize = 20;
@@ -16,9 +20,16 @@ const TOLD: usize = 20;
 pub struct Args {
     /// A table with the columns `lkp_lat,lkp_lon,find_lat,find_lon,hours,category,environment`, and
     /// `age,mobility,accuracy_m` if there are any
-    #[arg(value_name = "FILE.csv")]
-    file: PathBuf,
-    /// Own rows of the distance table, which go over the shipped ones
+    #[arg(
+        value_name = "FILE.csv",
+        required_unless_present = "database",
+        conflicts_with = "database"
+    )]
+    file: Option<PathBuf>,
+    /// The closed cases in the database whose find is known, instead of a file
+    #[arg(long)]
+    database: bool,
+    /// Own rows of the distance table, which go over the shipped ones; else those of the configuration
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// What to print
@@ -35,10 +46,24 @@ enum Format {
 /// Calibrates and prints.
 ///
 /// # Errors
-/// A file that cannot be read, rows that are no closed cases; output that cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let name = args.file.display();
-    let text = std::fs::read_to_string(&args.file).with_context(|| name.to_string())?;
+/// A file that cannot be read, rows that are no closed cases, a database that does not answer; output that
+/// cannot be written.
+pub async fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
+    let cases = match &args.file {
+        Some(file) => from_file(file)?,
+        None => from_database(config).await?,
+    };
+    let own = args.table.as_deref().or(config.area.own_rows.as_deref());
+    let result = area::calibrate(&read_table(own)?, &config.area.settings, &cases)?;
+    match args.format {
+        Format::Text => print(&shown(&result)),
+        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(&result)?)),
+    }
+}
+
+fn from_file(file: &Path) -> anyhow::Result<Vec<ClosedCase>> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| name.to_string())?;
     let cases = match area::closed_cases(&text) {
         Ok(cases) => cases,
         Err(wrong) => {
@@ -52,12 +77,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if cases.is_empty() {
         bail!("{name} has no cases below its header");
     }
-    let table = read_table(args.table.as_deref())?;
-    let result = area::calibrate(&table, &Settings::default(), &cases)?;
-    match args.format {
-        Format::Text => print(&shown(&result)),
-        Format::Json => print(&format!("{}\n", serde_json::to_string_pretty(&result)?)),
+    Ok(cases)
+}
+
+/// What is kept of a closed case: profile, distance and time of the find, but neither of the places.
+async fn from_database(config: &Config) -> anyhow::Result<Vec<ClosedCase>> {
+    let store = Store::open(config.database_url.expose_secret()).await?;
+    let finds = outcomes::finds(&mut store.read().await?).await?;
+    store.close().await;
+    if finds.is_empty() {
+        bail!("the database has no closed case whose find is known: say where when you close one");
     }
+    finds
+        .into_iter()
+        .enumerate()
+        .map(|(n, find)| {
+            Ok(ClosedCase::at_distance(
+                find.profile,
+                find.km,
+                find.after,
+                n,
+            )?)
+        })
+        .collect()
 }
 
 fn shown(result: &Calibration) -> String {
@@ -117,7 +159,7 @@ fn shown(result: &Calibration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::area::DistanceTable;
+    use crate::area::{DistanceTable, Settings};
 
     #[test]
     fn what_is_printed_says_what_was_found() {
@@ -150,12 +192,7 @@ mod tests {
         let header = "lkp_lat,lkp_lon,find_lat,find_lon,hours,category,environment\n";
         let told = |rows: &str| {
             std::fs::write(file.path(), format!("{header}{rows}")).unwrap();
-            let args = Args {
-                file: file.path().to_owned(),
-                table: None,
-                format: Format::Json,
-            };
-            run(&args).unwrap_err().to_string()
+            from_file(file.path()).unwrap_err().to_string()
         };
         let both = told("x,-2.1,57,-2,6,dementia,urban\n57,-2.1,57,-2,6,wizard,urban\n");
         assert!(

@@ -74,19 +74,14 @@ fn complain(error: &anyhow::Error) {
 }
 
 fn carry_out(cli: &Cli) -> anyhow::Result<()> {
-    match &cli.command {
-        Command::Plan(args) => return plan::run(args),
-        Command::Calibrate(args) => return calibrate::run(args),
-        _ => {}
-    }
     let config = || Config::load(cli.config.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         match &cli.command {
-            Command::Plan(args) => plan::run(args),
-            Command::Calibrate(args) => calibrate::run(args),
+            Command::Plan(args) => plan::run(args, &config()?),
+            Command::Calibrate(args) => calibrate::run(args, &config()?).await,
             Command::Serve(args) => serve::run(args, config()?).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Migrate => migrate::run(&config()?).await,

@@ -10,12 +10,13 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
-use self::values::{bearing, duration, known_place, metres, one_of, position, sighting, transport};
-use crate::area::{
-    self, DistanceTable, KnownPlace, Plan, PlanInputs, PlannedWave, Policy, SeenAt, Settings,
-    Transport,
+use self::values::{bearing, duration, known_place, metres, one_of, position, sighting};
+use crate::area::{self, Plan, PlanInputs, PlannedWave, SeenAt};
+use crate::config::Config;
+use crate::model::{
+    Category, Cell, Environment, KnownPlace, Mobility, Policy, Position, Profile, Transport,
 };
-use crate::model::{Category, Cell, Environment, Mobility, Position, Profile};
+use crate::planning::read_table;
 
 /// Where a person is likely to be.
 #[derive(Debug, Clone, ClapArgs)]
@@ -57,12 +58,8 @@ pub struct Args {
     /// How far ahead to plan
     #[arg(long, default_value = "0m", value_parser = duration)]
     lead: Duration,
-    #[arg(
-        long,
-        default_value = "unknown",
-        value_parser = transport,
-        help = "How the person left: on_foot, unknown, sign_of_vehicle or vehicle_or_transit"
-    )]
+    /// How the person left
+    #[arg(long, default_value = "unknown", value_parser = one_of(Transport::ALL, Transport::name))]
     transport: Transport,
     /// Where the person was heading, in degrees clockwise from north
     #[arg(long, value_name = "DEGREES", value_parser = bearing)]
@@ -88,7 +85,7 @@ pub struct Args {
     /// Release circles of 100 to 500 km by the hour, as for an abduction by vehicle
     #[arg(long)]
     abducted_by_vehicle: bool,
-    /// Own rows of the distance table, which go over the shipped ones
+    /// Own rows of the distance table, which go over the shipped ones; else those of the configuration
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// Say in plain words why it is this area (JSON always does)
@@ -111,15 +108,15 @@ enum Format {
 ///
 /// # Errors
 /// A file that cannot be read or used, numbers out of bounds; output that cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
     let inputs = match &args.case {
         Some(file) => read_case(file)?,
         None => inputs(args)?,
     };
-    let table = read_table(args.table.as_deref())?;
-    let plan = area::plan(&table, &Settings::default(), &inputs)?;
+    let own = args.table.as_deref().or(config.area.own_rows.as_deref());
+    let plan = area::plan(&read_table(own)?, &config.area.settings, &inputs)?;
     print(&match args.format {
-        Format::Text => text(&plan, args.explain),
+        Format::Text => area::text(&plan, args.explain),
         Format::Json => format!("{:#}\n", json(&plan)),
         Format::Geojson => format!("{}\n", area::feature_collection(&plan)?),
         Format::Svg => area::svg(&plan),
@@ -135,18 +132,6 @@ pub fn print(shown: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("printing the result"),
     }
-}
-
-/// The shipped distance table, with own rows if there are any.
-///
-/// # Errors
-/// A file that cannot be read; a row that is wrong.
-pub fn read_table(own: Option<&Path>) -> anyhow::Result<DistanceTable> {
-    let shipped = DistanceTable::shipped()?;
-    let Some(file) = own else { return Ok(shipped) };
-    let named = || format!("own rows {}", file.display());
-    let text = std::fs::read_to_string(file).with_context(named)?;
-    shipped.with_rows(&text).with_context(named)
 }
 
 fn read_case(file: &Path) -> anyhow::Result<PlanInputs> {
@@ -207,51 +192,6 @@ fn json(plan: &Plan) -> serde_json::Value {
     })
 }
 
-fn text(plan: &Plan, explained: bool) -> String {
-    let radii = plan.radii;
-    let mut lines = vec![format!(
-        "within {:.2} km: 25 %   {:.2} km: 50 %   {:.2} km: 75 %   {:.2} km: 95 %",
-        radii.r25, radii.r50, radii.r75, radii.r95
-    )];
-    lines.push(format!("cells of H3 resolution {}", plan.resolution));
-    for wave in &plan.waves {
-        let km2: f64 = wave
-            .cells
-            .iter()
-            .map(|one| one.cell.index().area_km2())
-            .sum();
-        lines.push(format!(
-            "wave {} {:>8}: {:5.1} % in {:4} cells, {km2:8.1} km²",
-            wave.number,
-            after(wave.delay),
-            wave.mass * 100.0,
-            wave.cells.len(),
-        ));
-    }
-    lines.push(format!("elsewhere      : {:5.1} %", plan.rest * 100.0));
-    if explained {
-        lines.push("why:".to_owned());
-        lines.extend(area::explain(plan).into_iter().map(|reason| {
-            let source = if reason.source.is_empty() {
-                String::new()
-            } else {
-                format!(" [{}]", reason.source)
-            };
-            format!("- {}: {}{source}", reason.about, reason.text)
-        }));
-    }
-    lines.push("assumed:".to_owned());
-    lines.extend(plan.assumptions.iter().map(|one| format!("- {one}")));
-    lines.join("\n") + "\n"
-}
-
-fn after(delay: Duration) -> String {
-    match delay.as_secs() / 60 {
-        0 => "at once".to_owned(),
-        minutes => format!("+{minutes} min"),
-    }
-}
-
 fn cells(wave: &PlannedWave) -> Vec<Cell> {
     wave.cells.iter().map(|one| one.cell).collect()
 }
@@ -261,6 +201,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::area::Settings;
 
     #[derive(Parser)]
     struct Command {
@@ -320,13 +261,13 @@ mod tests {
         let json = json(&plan);
         assert_eq!(json["sightings"].as_array().unwrap().len(), 1);
         assert!(json["explanation"].as_array().unwrap().len() > 4);
-        let told = super::text(&plan, true);
+        let told = area::text(&plan, true);
         assert!(
             told.contains("why:\n- distances: ")
                 && told.contains("- sighting 1: Reported 60 min after"),
             "{told}"
         );
-        assert!(!super::text(&plan, false).contains("why:"));
+        assert!(!area::text(&plan, false).contains("why:"));
 
         std::fs::write(file.path(), text.replace("0.8", "\"high\"")).unwrap();
         let told = format!("{:#}", read_case(file.path()).unwrap_err());

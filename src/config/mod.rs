@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
@@ -12,6 +12,7 @@ use jiff::civil::Time;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::area::{AreaError, Settings};
 use crate::queue::{Broker, BrokerUrlError, Users};
 
 /// The commented defaults, which are also the manual.
@@ -47,6 +48,8 @@ pub struct Config {
     pub cap: Cap,
     pub quiet_hours: QuietHours,
     pub audience: Audience,
+    pub waves: Waves,
+    pub area: Area,
 }
 
 /// A part of the work that a server may do.
@@ -145,6 +148,25 @@ pub struct Audience {
     pub stale_after_h: i32,
 }
 
+/// When waves go out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waves {
+    sighting_wait_min: u32,
+}
+
+/// What areas are planned with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "each field is explained in homeward.toml, the manual"
+)]
+pub struct Area {
+    pub own_rows: Option<PathBuf>,
+    pub settings: Settings,
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -154,6 +176,9 @@ pub enum ConfigError {
     /// A URL that cannot be used.
     #[error("configuration: {0}")]
     Broker(#[from] BrokerUrlError),
+    /// A setting of the area model cannot be used.
+    #[error("configuration: {0}")]
+    Area(#[from] AreaError),
     /// The management API's URL cannot be used.
     #[error("configuration: {0}")]
     Management(String),
@@ -225,6 +250,7 @@ impl Config {
                 });
             }
         }
+        self.area.settings.check()?;
         if let Some(url) = &self.amqp_management_url {
             Users::at(url).map_err(|error| ConfigError::Management(error.to_string()))?;
         }
@@ -243,7 +269,7 @@ impl Config {
     }
 
     /// Every number with what is accepted.
-    fn ranges(&self) -> [(&'static str, i64, RangeInclusive<i64>); 23] {
+    fn ranges(&self) -> [(&'static str, i64, RangeInclusive<i64>); 24] {
         let Self {
             dispatch,
             approval,
@@ -331,6 +357,11 @@ impl Config {
                 self.audience.stale_after_h.into(),
                 1..=YEAR_H,
             ),
+            (
+                "waves.sighting_wait_min",
+                self.waves.sighting_wait_min.into(),
+                0..=1_440,
+            ),
         ]
     }
 
@@ -369,6 +400,14 @@ impl Config {
 /// A number as it is checked; what is beyond the range is beyond every range accepted.
 fn whole(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
+}
+
+impl Waves {
+    /// How long a wave waits for a sighting that is being checked.
+    #[must_use]
+    pub fn sighting_wait(&self) -> SignedDuration {
+        SignedDuration::from_mins(self.sighting_wait_min.into())
+    }
 }
 
 impl Dispatch {
@@ -424,6 +463,29 @@ mod tests {
         let config = Config::defaults().unwrap();
         assert_eq!(config.cap.per_day, 2);
         assert_eq!(config.quiet_hours.from, Time::constant(22, 0, 0, 0));
+    }
+
+    #[test]
+    fn the_manual_has_the_area_models_own_assumptions() {
+        let Area { own_rows, settings } = Config::defaults().unwrap().area;
+        assert_eq!((own_rows, settings), (None, Settings::default()));
+        let with = |text: &str| {
+            let config: Config = Figment::from(Toml::string(DEFAULTS))
+                .merge(Toml::string(text))
+                .extract()
+                .unwrap();
+            config
+                .check()
+                .map(|config| config.area.settings)
+                .map_err(|error| error.to_string())
+        };
+        let faster = "area.settings.movement.hiker = { scale_h = 9, shape = 1, speed_kmh = 5 }";
+        assert_eq!(with(faster).unwrap().movement.len(), 1);
+        let error = with("area.settings.alert_effort = 6").unwrap_err();
+        assert!(
+            error.contains("alert_effort must be 0 to 5, not 6"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -208,6 +208,7 @@ mod tests {
             per_day: 2,
             per_week: 5,
             stale_after_h: 24,
+            volunteers_only: false,
         }
     }
 

@@ -7,9 +7,9 @@ use roaring::RoaringBitmap;
 
 use super::cut::cut;
 use super::decide::{Known, blocks, decide};
-use super::fanout::{people_of, room_of};
+use super::fanout::{moment_of, people_of, room_of};
 use crate::area;
-use crate::audience::eligibility::{Moment, WEEK};
+use crate::audience::eligibility::WEEK;
 use crate::config::Config;
 use crate::model::{AlertId, App, AppId, CapBudget, Case, Cell, Reason, RoundKind};
 use crate::store::told::{self, Told};
@@ -45,8 +45,7 @@ pub async fn dry_run(
         .map(|app| (app.id, app))
         .collect();
     let budget = CapBudget::of(case.urgency, case.exercise);
-    let kind = case.profile.category.kind();
-    let moment = Moment::new(now, budget, kind, &case.time_zone, config);
+    let moment = moment_of(case, budget, now, config);
     let alert = alert.unwrap_or_else(AlertId::fresh);
     let mut room = room_of(session, case, alert).await?;
     let mut told_here: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();

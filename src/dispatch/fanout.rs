@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Decision, Known, Room, blocks, decide, one_per_person};
 use super::{Dispatch, pause};
 use crate::alert::recipients;
 use crate::audience::eligibility::{Moment, WEEK};
+use crate::config::Config;
 use crate::model::{
     AlertId, App, AppId, Candidate, CapBudget, Case, CaseState, Kind, Reason, SubscriberFlags,
 };
@@ -16,7 +17,7 @@ use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::rounds::{self, Shard};
 use crate::store::subscribers::Candidates;
 use crate::store::{
-    Cause, Session, StoreError, alerts, batches, cases, holders, persons, subscribers, told,
+    Cause, Session, StoreError, alerts, batches, cases, holders, persons, reach, subscribers, told,
 };
 
 /// Fans out shards as they come, until shutdown. A shard in hand at shutdown is finished.
@@ -121,9 +122,8 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         .map(|app| (app.id, app))
         .collect();
     let budget = CapBudget::of(alert.urgency, alert.exercise);
-    let kind = case.profile.category.kind();
-    let moment = Moment::new(now, budget, kind, &case.time_zone, &dispatch.config);
-    let room = room_of(&mut tx, &case, shard.alert).await?;
+    let moment = moment_of(&case, budget, now, &dispatch.config);
+    let room = room_of_shard(&mut tx, &case, shard).await?;
     let known = Known {
         alert: alert.id,
         round: shard.round,
@@ -215,6 +215,33 @@ async fn where_last_seen<'a>(
         !shared(one) || (one.app == *app && one.token == *token)
     });
     Ok(candidates)
+}
+
+/// The moment for a case whose alert draws on `budget`.
+pub(super) fn moment_of(case: &Case, budget: CapBudget, now: Timestamp, config: &Config) -> Moment {
+    let category = case.profile.category;
+    Moment::new(
+        now,
+        budget,
+        category,
+        case.audience,
+        &case.time_zone,
+        config,
+    )
+}
+
+/// How many more may be told in a shard: of a budget each has a share.
+async fn room_of_shard(
+    session: &mut Session,
+    case: &Case,
+    shard: &Shard,
+) -> Result<Option<Room>, StoreError> {
+    let room = room_of(session, case, shard.alert).await?;
+    let part = reach::quota(session, shard.id).await?.map(|people| Room {
+        people,
+        reason: Reason::Budget,
+    });
+    Ok(room.into_iter().chain(part).min_by_key(|room| room.people))
 }
 
 /// How many more the case may tell; the tighter of ceiling and budget.

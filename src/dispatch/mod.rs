@@ -1,5 +1,7 @@
 //! From a due wave to an app queue: release, fan-out by shard, lanes, update and recall.
 
+mod budget;
+mod cost;
 pub(crate) mod cut;
 mod decide;
 mod dry_run;
@@ -9,6 +11,7 @@ mod pick;
 mod recall;
 mod release;
 mod sender;
+mod shards;
 mod upkeep;
 
 use std::sync::Arc;
@@ -18,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Role};
+use crate::planning::Planner;
 use crate::queue::AppQueue;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use dry_run::{WouldTell, dry_run};
 pub use recall::{Recalled, recall, renew, update, write_revision};
-pub use release::{Cost, cost_of_wave};
+pub use release::waits_until;
 
 /// Wake-ups inside one process. They are hints only: whoever waits also looks by itself.
 #[derive(Debug, Clone)]
@@ -76,6 +80,8 @@ pub struct Dispatch {
     pub store: Store,
     /// The settings.
     pub config: Arc<Config>,
+    /// What plans are made with.
+    pub planner: Arc<Planner>,
     /// The app queues.
     pub queue: Arc<dyn AppQueue>,
     /// Wake-ups inside this process.

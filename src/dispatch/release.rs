@@ -1,23 +1,26 @@
 //! Releasing due waves and sweeps: they wait in the database until the database's clock says so.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::cost::{Cost, cost_of_wave};
 use super::cut::{CutShard, cut};
-use super::{Dispatch, pause};
+use super::{Dispatch, pause, shards};
 use prost::Message as _;
 
 use crate::alert::area::area as area_for_phones;
 use crate::area;
-use crate::config::Approval;
-use crate::model::{Actor, AlertId, AlertRecord, CaseId, CaseState, Cell, RoundKind, WaveState};
-use crate::store::plans::{self, Wave};
+use crate::model::{
+    Actor, AlertId, AlertRecord, Case, CaseId, CaseState, Cell, PlanCause, RoundKind, WaveState,
+};
+use crate::planning::NoPlan;
+use crate::store::plans::{self, Wave, Why};
 use crate::store::rounds::{self, NewRound};
-use crate::store::{StoreError, Tx, alerts, cases, subscribers, timeline};
+use crate::store::{StoreError, Tx, alerts, cases, reach, sightings, subscribers, timeline};
+
+/// A plan as young as this is good for the next wave; an older one is made anew before it goes.
+const FRESH: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a sweep waits for fan-out that is still going on.
 const SWEEP_AGAIN: SignedDuration = SignedDuration::from_secs(1);
@@ -43,7 +46,8 @@ pub(super) async fn run(dispatch: Dispatch, shutdown: CancellationToken) {
 async fn release_due(dispatch: &Dispatch) -> Result<bool, StoreError> {
     let mut session = dispatch.store.read().await?;
     let now = session.now().await?;
-    let waves = plans::due(&mut session, now).await?;
+    let wait = dispatch.config.waves.sighting_wait();
+    let waves = plans::due(&mut session, now, now - wait).await?;
     let sweeps = alerts::due_sweeps(&mut session, now).await?;
     drop(session);
     let mut released = false;
@@ -69,15 +73,15 @@ async fn begin_for(
     dispatch: &Dispatch,
     case: CaseId,
     alert: AlertId,
-) -> Result<Option<(Tx, AlertRecord)>, StoreError> {
+) -> Result<Option<(Tx, Case, AlertRecord)>, StoreError> {
     let mut tx = dispatch.store.begin().await?;
     let active = cases::share(&mut tx, case)
         .await?
-        .is_some_and(|c| c.state == CaseState::Active);
+        .filter(|case| case.state == CaseState::Active);
     let open = alerts::lock(&mut tx, alert)
         .await?
         .filter(|alert| alert.closed_at.is_none());
-    Ok(open.filter(|_| active).map(|alert| (tx, alert)))
+    Ok(active.zip(open).map(|(case, alert)| (tx, case, alert)))
 }
 
 async fn release_wave(
@@ -86,7 +90,7 @@ async fn release_wave(
     alert: AlertId,
     number: i64,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, mut alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, record, mut alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
@@ -96,6 +100,28 @@ async fn release_wave(
     if wave.state != WaveState::Waiting || wave.due_at > now {
         return Ok(());
     }
+    let wait = dispatch.config.waves.sighting_wait();
+    let (_, last) = sightings::unchecked(&mut tx, case, now - wait).await?;
+    if alert.rounds > 0 && waits_until(wave.due_at, last, wait, now).is_some() {
+        return Ok(());
+    }
+    // What was approved goes out as it was approved.
+    let made_at = plans::made_at(&mut tx, wave.plan).await?;
+    if wave.approved_by.is_none() && now.duration_since(made_at) > FRESH {
+        let why = Why::from(PlanCause::WaveDue);
+        let replanned = dispatch.planner.replan(&mut tx, &record, &alert, why, now);
+        match replanned.await {
+            Ok(plan) => {
+                tx.commit().await?;
+                tracing::info!(case.id = %case, plan, "planned anew, because a wave is due");
+                return Ok(());
+            }
+            Err(NoPlan::Store(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(case.id = %case, error = %error, "wave goes out as it was planned");
+            }
+        }
+    }
     let config = &dispatch.config.dispatch;
     let limit = wave
         .approved_by
@@ -103,30 +129,20 @@ async fn release_wave(
         .then_some(&dispatch.config.approval);
     let cost = cost_of_wave(&mut tx, &wave, limit).await?;
     if let Some(why) = &cost.needs_approval {
-        wave.state = WaveState::Approval;
-        wave.approval = Some(plans::Approval {
-            why: why.clone(),
-            subscribers: cost.subscribers,
-            at_least: cost.at_least,
-        });
-        plans::change_wave(&mut tx, &wave).await?;
-        let detail = json!({ "wave": number, "why": why, "subscribers": cost.subscribers });
-        timeline::note(
-            &mut tx,
-            case,
-            now,
-            &Actor::Homeward,
-            "wave_needs_approval",
-            &detail,
-        )
-        .await?;
-        tx.commit().await?;
-        tracing::warn!(case.id = %case, wave = number, "wave needs a second operator's approval");
-        return Ok(());
+        return ask_for_approval(tx, case, wave, why, &cost, now).await;
     }
     wave.state = WaveState::Released;
     wave.released_at = Some(now);
     plans::change_wave(&mut tx, &wave).await?;
+    let (shards, quotas) = shards::of_round(
+        &mut tx,
+        dispatch,
+        &record,
+        alert.id,
+        &wave.cells,
+        &cost.by_cell,
+    )
+    .await?;
     let waves = plans::waves(&mut tx, alert.id).await?;
     let (expires_at, next_sweep_at) = (now + config.issue_life(), now + config.sweep_every());
     let mut further = wave.cells.clone();
@@ -141,10 +157,10 @@ async fn release_wave(
         now,
     };
     release.volunteers(&mut tx, &further).await?;
-    let shards = cut(&wave.cells, &cost.by_cell, config.shard_people);
     let round = release
         .round(&mut tx, RoundKind::Wave, &shards, &[])
         .await?;
+    reach::set_quotas(&mut tx, alert.id, round, &quotas).await?;
     let detail = json!({
         "wave": number, "round": round, "shards": shards.len(), "probability": wave.mass,
         "subscribers": cost.subscribers,
@@ -165,12 +181,37 @@ async fn release_wave(
     Ok(())
 }
 
+/// Leaves a wide wave to a second operator.
+async fn ask_for_approval(
+    mut tx: Tx,
+    case: CaseId,
+    mut wave: Wave,
+    why: &str,
+    cost: &Cost,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let number = wave.number;
+    wave.state = WaveState::Approval;
+    wave.approval = Some(plans::Approval {
+        why: why.to_owned(),
+        subscribers: cost.subscribers,
+        at_least: cost.at_least,
+    });
+    plans::change_wave(&mut tx, &wave).await?;
+    let detail = json!({ "wave": number, "why": why, "subscribers": cost.subscribers });
+    let what = "wave_needs_approval";
+    timeline::note(&mut tx, case, now, &Actor::Homeward, what, &detail).await?;
+    tx.commit().await?;
+    tracing::warn!(case.id = %case, wave = number, "wave needs a second operator's approval");
+    Ok(())
+}
+
 async fn release_sweep(
     dispatch: &Dispatch,
     case: CaseId,
     alert: AlertId,
 ) -> Result<(), StoreError> {
-    let Some((mut tx, mut alert)) = begin_for(dispatch, case, alert).await? else {
+    let Some((mut tx, record, mut alert)) = begin_for(dispatch, case, alert).await? else {
         return Ok(());
     };
     let now = tx.now().await?;
@@ -207,28 +248,43 @@ async fn release_sweep(
     let last = released_waves.map(|wave| wave.number).max().unwrap_or(1);
     let by_cell =
         subscribers::count_by_cell(&mut tx, &area::ranges(&cells_of(&released)), i64::MAX).await?;
-    let shard_people = dispatch.config.dispatch.shard_people;
-    let shards = cut(&released, &by_cell, shard_people);
+    let (shards, quotas) =
+        shards::of_round(&mut tx, dispatch, &record, alert.id, &released, &by_cell).await?;
     let mut release = Release {
         alert: &mut alert,
         wave: last,
         released,
         expires_at,
         next_sweep_at,
-        shard_people,
+        shard_people: dispatch.config.dispatch.shard_people,
         now,
     };
     release
         .volunteers(&mut tx, &next_cells(&waves, last))
         .await?;
-    release
+    let round = release
         .round(&mut tx, RoundKind::Sweep, &shards, &[])
         .await?;
+    reach::set_quotas(&mut tx, alert.id, round, &quotas).await?;
     tx.commit().await?;
     dispatch.metrics.rounds_released.inc();
     dispatch.wake.shards();
     tracing::debug!(case.id = %case, shards = shards.len(), "sweep released");
     Ok(())
+}
+
+/// Until when a wave waits because sightings are being checked, the last of which came in at `last`; `None`
+/// if it does not, or no longer. It waits so long after it was due and after that sighting came in,
+/// whichever ends first.
+#[must_use]
+pub fn waits_until(
+    due_at: Timestamp,
+    last: Option<Timestamp>,
+    wait: SignedDuration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let until = last?.min(due_at) + wait;
+    (until > now).then_some(until)
 }
 
 /// What the rounds of one release have in common.
@@ -292,58 +348,6 @@ fn next_cells(waves: &[Wave], number: i64) -> Vec<(Cell, f64)> {
     next.map(|wave| wave.cells.clone()).unwrap_or_default()
 }
 
-/// What a wave would reach.
-#[derive(Debug)]
-pub struct Cost {
-    /// Subscribers registered in its cells; counting stopped there if `at_least`.
-    pub subscribers: i64,
-    /// Whether there are more.
-    pub at_least: bool,
-    /// The rule that asks for a second operator, if one does.
-    pub needs_approval: Option<String>,
-    by_cell: Arc<HashMap<i64, i64>>,
-}
-
-/// Counts what a wave would reach, only as far as the limits ask if there are any.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn cost_of_wave(
-    session: &mut crate::store::Session,
-    wave: &Wave,
-    limits: Option<&Approval>,
-) -> Result<Cost, StoreError> {
-    let cells: Vec<Cell> = wave.cells.iter().map(|(cell, _)| *cell).collect();
-    let allowed = limits.map(|limits| allowed(wave.mass, limits));
-    let stop = allowed.map_or(i64::MAX, |allowed| allowed.saturating_add(1));
-    let by_cell = subscribers::count_by_cell(session, &area::ranges(&cells), stop).await?;
-    let subscribers = by_cell.values().sum::<i64>();
-    let needs_approval = allowed.filter(|allowed| subscribers > *allowed).map(|allowed| {
-        format!(
-            "it would reach more than {allowed} subscribers for {:.0} % of the probability of area",
-            wave.mass * 100.0
-        )
-    });
-    let at_least = needs_approval.is_some();
-    Ok(Cost {
-        subscribers,
-        at_least,
-        needs_approval,
-        by_cell: Arc::new(by_cell),
-    })
-}
-
-/// The most a wave may reach without a second operator.
-fn allowed(mass: f64, limits: &Approval) -> i64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        reason = "people are far fewer than 2^52"
-    )]
-    let by_points = (limits.recipients_per_point as f64 * mass * 100.0) as i64;
-    limits.recipients.min(by_points)
-}
-
 /// The cells of all released waves with their probability of area, best first.
 fn released_cells(waves: &[Wave]) -> Vec<(Cell, f64)> {
     let mut cells: Vec<(Cell, f64)> = waves
@@ -364,9 +368,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wave_is_wide_by_recipients_or_by_recipients_per_point() {
-        let config = crate::config::Config::defaults().unwrap();
-        assert_eq!(allowed(0.5, &config.approval), 100_000);
-        assert_eq!(allowed(0.05, &config.approval), 50_000);
+    fn a_wave_waits_for_a_sighting_but_not_for_ever() {
+        let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        let wait = SignedDuration::from_mins(15);
+        let waits = |due, last: Option<i64>, now| waits_until(at(due), last.map(at), wait, at(now));
+        assert_eq!(waits(30, None, 30), None);
+        assert_eq!(waits(30, Some(29), 30), Some(at(44)));
+        assert_eq!(waits(30, Some(29), 44), None, "nobody looked at it");
+        assert_eq!(waits(30, Some(40), 44), Some(at(45)));
+        assert_eq!(waits(30, Some(44), 45), None, "however many come");
     }
 }

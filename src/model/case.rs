@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::named::named;
-use super::{AgencyId, AppId, CaseId, OperatorId, Position, Profile};
+use super::{
+    AgencyId, AppId, CaseId, Category, Clues, Datum, Environment, Mobility, OperatorId, Position,
+    Profile,
+};
 
 named! {
     /// Where a case stands.
@@ -43,6 +46,16 @@ impl Urgency {
             Self::High => 1,
             Self::Critical => 2,
         }
+    }
+}
+
+named! {
+    /// Who is told of a case.
+    "audience" Audience {
+        /// Volunteers and responders only.
+        Volunteers = "volunteers",
+        /// Everybody in the area.
+        Everybody = "everybody",
     }
 }
 
@@ -137,6 +150,32 @@ pub struct LastKnownPosition {
     pub place: Option<String>,
 }
 
+/// A last known position as it is filed, in the datum of the map it was read from.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FiledPosition {
+    /// Degrees north.
+    pub lat: f64,
+    /// Degrees east.
+    pub lon: f64,
+    /// The datum of both.
+    #[serde(default)]
+    pub datum: Datum,
+    /// The radius that holds 68 % of the error, in metres.
+    pub accuracy_m: f64,
+    /// When the person was last known to be there.
+    pub at: Timestamp,
+    /// The place in words, as the public would know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl std::fmt::Debug for FiledPosition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FiledPosition(..)")
+    }
+}
+
 /// Whom to call about the case. Never published.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,6 +215,9 @@ pub struct Report {
     pub person: Person,
     /// Last known position.
     pub lkp: LastKnownPosition,
+    /// Where the person may have gone.
+    #[serde(default)]
+    pub clues: Clues,
     /// What happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circumstances: Option<String>,
@@ -226,6 +268,8 @@ pub struct Case {
     pub ceiling: Option<i64>,
     /// Recipients it may tell altogether.
     pub budget: Option<i64>,
+    /// Who is told, if an operator said so; else the category decides.
+    pub audience: Option<Audience>,
     /// Updates already sent for the alert that is open.
     pub updates: i64,
     /// Since when it is paused.
@@ -273,6 +317,21 @@ pub struct Amendment {
     /// A new urgency; `critical` by operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub urgency: Option<Urgency>,
+    /// A corrected last known position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lkp: Option<FiledPosition>,
+    /// Another category.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// How the person gets about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mobility: Option<Mobility>,
+    /// Other country round the last known position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// Where the person may have gone: all of it anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clues: Option<Clues>,
 }
 
 /// How a case was verified: each point that was checked, by whom, when.

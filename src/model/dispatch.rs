@@ -71,6 +71,8 @@ named! {
         Cap = "cap",
         /// The app is paused.
         AppPaused = "app_paused",
+        /// The case is for volunteers and responders only, and the person is none.
+        VolunteersOnly = "volunteers_only",
         /// The case has used up its budget.
         Budget = "budget",
         /// The case may tell no more until an operator confirms it.
@@ -119,6 +121,48 @@ named! {
 }
 
 named! {
+    /// Why a plan was made.
+    "cause" PlanCause {
+        /// The case was verified.
+        Verified = "verified",
+        /// A sighting was accepted.
+        SightingAccepted = "sighting_accepted",
+        /// A sighting that had been accepted was rejected or withdrawn.
+        SightingWithdrawn = "sighting_withdrawn",
+        /// The credibility of an accepted sighting was changed.
+        CredibilityChanged = "credibility_changed",
+        /// A searched area was reported.
+        AreaSearched = "area_searched",
+        /// A searched area that had been reported was withdrawn.
+        SearchWithdrawn = "search_withdrawn",
+        /// What the plan is made from was corrected in the case.
+        CaseChanged = "case_changed",
+        /// Time had passed, and the next wave was due.
+        WaveDue = "wave_due",
+        /// An operator asked for it.
+        Requested = "requested",
+    }
+}
+
+impl PlanCause {
+    /// What happened, to go after "because".
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Verified => "the case was verified",
+            Self::SightingAccepted => "a sighting was accepted",
+            Self::SightingWithdrawn => "a sighting that counted was rejected or withdrawn",
+            Self::CredibilityChanged => "the credibility of a sighting was changed",
+            Self::AreaSearched => "an area was searched",
+            Self::SearchWithdrawn => "the report of a searched area was withdrawn",
+            Self::CaseChanged => "the case was corrected",
+            Self::WaveDue => "time had passed and the next wave was due",
+            Self::Requested => "an operator asked for it",
+        }
+    }
+}
+
+named! {
     /// What an app reports back about a batch.
     "receipt" ReceiptKind {
         /// The app has the batch.
@@ -157,6 +201,8 @@ pub struct AlertRecord {
     pub next_sweep_at: Option<Timestamp>,
     /// Rounds released so far.
     pub rounds: i64,
+    /// When the delays of its waves began.
+    pub waves_from: Timestamp,
 }
 
 /// Somebody in the searched cells, as the covering index knows them.

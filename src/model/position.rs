@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A position in WGS 84, in degrees.
 ///
-/// Its `Debug` form rounds to a tenth of a degree, so that an exact position never reaches a log.
+/// Read from JSON it may name the datum of the map it comes from; it is WGS 84 from then on. Its `Debug` form rounds to a tenth of a degree, so that an exact position never reaches a log.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawPosition")]
 pub struct Position {
@@ -13,16 +13,19 @@ pub struct Position {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawPosition {
     lat: f64,
     lon: f64,
+    #[serde(default)]
+    datum: Datum,
 }
 
 impl TryFrom<RawPosition> for Position {
     type Error = InvalidPosition;
 
     fn try_from(raw: RawPosition) -> Result<Self, Self::Error> {
-        Self::new(raw.lat, raw.lon)
+        raw.datum.to_wgs84(raw.lat, raw.lon)
     }
 }
 

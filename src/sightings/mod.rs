@@ -1,4 +1,5 @@
-//! Sightings: taken in, kept and shown. They never change a case's public state by themselves.
+//! Sightings: taken in, kept and shown. They never change a case's public state by themselves; what is
+//! decided about one makes a new plan.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -7,9 +8,11 @@ use serde_json::json;
 use crate::cases::intake::{NAME_MAX, PHONE_MAX, REFERENCE_MAX};
 use crate::cases::{FieldProblem, Refusal, visible};
 use crate::model::{
-    AlertId, AppId, Caller, Case, CaseId, Contact, Datum, Holder, Sighting, SightingId,
+    AlertId, AppId, Caller, Case, CaseId, Contact, Datum, Holder, PlanCause, Sighting, SightingId,
     SightingReport, SightingSource, SightingState,
 };
+use crate::planning::Planner;
+use crate::store::plans::Why;
 use crate::store::{Session, Tx, alerts, backlog, cases, sightings, timeline};
 
 /// Longest text of a sighting, in characters.
@@ -246,21 +249,27 @@ pub async fn get(
     }
 }
 
-/// Decides about a sighting: operators, or whoever reported it by withdrawing it.
+/// Decides about a sighting: operators, or whoever reported it by withdrawing it. Makes a new plan if
+/// that moves the area of an open alert.
 ///
 /// # Errors
 /// [`Refusal::Forbidden`] for anybody else, [`Refusal::Invalid`] for a credibility beyond 0 to 1.
 pub async fn decide(
     tx: &mut Tx,
+    planner: &Planner,
     caller: &Caller,
     id: SightingId,
     change: &SightingChange,
     now: Timestamp,
 ) -> Result<Sighting, Refusal> {
-    get(tx, caller, id).await?;
+    let case = get(tx, caller, id).await?.case;
+    let case = cases::lock(tx, case)
+        .await?
+        .ok_or(Refusal::NotFound("case"))?;
     let mut sighting = sightings::lock(tx, id)
         .await?
         .ok_or(Refusal::NotFound("sighting"))?;
+    let before = (sighting.state, sighting.credibility);
     let withdraws = change.state == Some(SightingState::Withdrawn)
         && change.credibility.is_none()
         && sighting.reported_by == caller.holder.actor().to_string();
@@ -283,12 +292,73 @@ pub async fn decide(
     });
     let actor = caller.holder.actor();
     timeline::note(tx, sighting.case, now, &actor, "sighting_decided", &detail).await?;
+    if let Some(cause) = moves_area(before, (sighting.state, sighting.credibility)) {
+        let why = Why {
+            sighting: Some(id),
+            ..Why::from(cause)
+        };
+        planner.replan_open(tx, &case, why, now).await?;
+    }
     Ok(sighting)
+}
+
+/// What a decision is to the area: only accepted sightings count there.
+fn moves_area(
+    (before, credibility_before): (SightingState, f64),
+    (after, credibility): (SightingState, f64),
+) -> Option<PlanCause> {
+    let accepted = [before, after].map(|state| state == SightingState::Accepted);
+    match accepted {
+        [false, true] => Some(PlanCause::SightingAccepted),
+        [true, false] => Some(PlanCause::SightingWithdrawn),
+        [true, true] if credibility_before.to_bits() != credibility.to_bits() => {
+            Some(PlanCause::CredibilityChanged)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_accepted_sightings_move_the_area() {
+        use SightingState::{Accepted, New, Rejected, Withdrawn};
+        for (before, after, cause) in [
+            (
+                (New, 0.3),
+                (Accepted, 0.3),
+                Some(PlanCause::SightingAccepted),
+            ),
+            (
+                (Rejected, 0.3),
+                (Accepted, 0.9),
+                Some(PlanCause::SightingAccepted),
+            ),
+            (
+                (Accepted, 0.3),
+                (Accepted, 0.9),
+                Some(PlanCause::CredibilityChanged),
+            ),
+            ((Accepted, 0.3), (Accepted, 0.3), None),
+            (
+                (Accepted, 0.3),
+                (Rejected, 0.3),
+                Some(PlanCause::SightingWithdrawn),
+            ),
+            (
+                (Accepted, 0.3),
+                (Withdrawn, 0.3),
+                Some(PlanCause::SightingWithdrawn),
+            ),
+            ((New, 0.3), (New, 0.9), None),
+            ((New, 0.3), (Rejected, 0.3), None),
+            ((New, 0.3), (Withdrawn, 0.3), None),
+        ] {
+            assert_eq!(moves_area(before, after), cause, "{before:?} {after:?}");
+        }
+    }
 
     #[test]
     fn texts_and_contacts_have_an_end() {

@@ -8,8 +8,8 @@ use crate::model::{AlertId, AlertRecord, Case, CaseId, Kind, Urgency};
 
 statements! {
     INSERT_ALERT {
-        "INSERT INTO alerts (id, case_id, urgency, exercise, opened_at, revision, rounds)
-         VALUES ($1, $2, $3, $4, $5, 0, 0)"
+        "INSERT INTO alerts (id, case_id, urgency, exercise, opened_at, revision, rounds, waves_from)
+         VALUES ($1, $2, $3, $4, $5, 0, 0, $5)"
     }
     SELECT_ALERT {
         "SELECT * FROM alerts WHERE id = $1 AND case_id IS NOT NULL"
@@ -44,7 +44,11 @@ statements! {
         "UPDATE alerts SET next_sweep_at = $2 WHERE id = $1"
     }
     MOVE_SWEEP {
-        "UPDATE alerts SET next_sweep_at = next_sweep_at + $2 WHERE id = $1"
+        "UPDATE alerts SET next_sweep_at = next_sweep_at + $2, waves_from = waves_from + $2
+         WHERE id = $1"
+    }
+    WAVES_FROM {
+        "UPDATE alerts SET waves_from = $2 WHERE id = $1"
     }
     SELECT_DUE_SWEEPS {
         "SELECT alerts.id, alerts.case_id FROM alerts
@@ -191,7 +195,15 @@ pub async fn sweep_at(
     tx.query(&SWEEP_AT).bind(id).bind(at.map(Timestamp::as_millisecond)).execute().await.map(drop)
 }
 
-/// Moves the next sweep, because the case was paused that long.
+/// Lets the delays of the waves begin anew.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn waves_from(tx: &mut Tx, id: AlertId, from: Timestamp) -> Result<(), StoreError> {
+    tx.query(&WAVES_FROM).bind(id).bind(from.as_millisecond()).execute().await.map(drop)
+}
+
+/// Moves the next sweep and when the waves' delays began, because the case was paused that long.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -232,5 +244,6 @@ fn to_alert(row: &Row) -> Result<AlertRecord, StoreError> {
         expires_at: row.time_or_none("expires_at")?,
         next_sweep_at: row.time_or_none("next_sweep_at")?,
         rounds: row.get("rounds")?,
+        waves_from: row.time("waves_from")?,
     })
 }

@@ -44,7 +44,8 @@ statements! {
         "UPDATE cases SET state = $2, version = version + 1, urgency = $3, report = $4, proposal = $5,
              verification = $6, verified_by = $7, verified_at = $8, ceiling = $9, budget = $10,
              updates = $11, paused_at = $12, paused_by_operator = $19, closed_at = $13, outcome = $14, attribution = $15,
-             found_km = $16, found_after_s = $17, erase_at = $18
+             found_km = $16, found_after_s = $17, erase_at = $18, profile = $20, last_seen_at = $21,
+             audience = $22
          WHERE id = $1"
     }
     INSERT_DUPLICATE {
@@ -201,6 +202,9 @@ pub async fn change(tx: &mut Tx, case: &mut Case) -> Result<(), StoreError> {
         .bind(case.found_after_s)
         .bind(ms(case.erase_at))
         .bind(case.paused_by_operator)
+        .bind(to_json(&case.profile)?)
+        .bind(case.last_seen_at.as_millisecond())
+        .bind(case.audience.map(crate::model::Audience::name))
         .execute()
         .await?;
     case.version += 1;
@@ -268,6 +272,7 @@ fn to_case(row: &Row) -> Result<Case, StoreError> {
         verified_at: row.time_or_none("verified_at")?,
         ceiling: row.get("ceiling")?,
         budget: row.get("budget")?,
+        audience: row.named_or_none("audience")?,
         updates: row.get("updates")?,
         paused_at: row.time_or_none("paused_at")?,
         paused_by_operator: row.get("paused_by_operator")?,

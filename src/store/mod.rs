@@ -54,6 +54,10 @@ files! {
     lanes;
     /// Sightings.
     sightings;
+    /// Areas searched on the ground.
+    searches;
+    /// Whom a set of cells reaches.
+    reach;
     /// Receipts.
     receipts;
     /// How cases ended.

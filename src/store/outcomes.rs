@@ -1,5 +1,7 @@
 //! How cases ended.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::sql::statements;
@@ -21,6 +23,41 @@ statements! {
            AND (cases.id < $2 OR $2 IS NULL)
          ORDER BY cases.id DESC LIMIT $3"
     }
+    SELECT_FINDS {
+        "SELECT profile, found_km, found_after_s FROM cases
+         WHERE state = 'closed' AND found_km IS NOT NULL AND found_after_s IS NOT NULL
+           AND exercise = FALSE
+         ORDER BY id"
+    }
+}
+
+/// How far and how long after they were last seen somebody was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Find {
+    /// What the distance law depended on.
+    pub profile: Profile,
+    /// Straight line from the last known position, in km.
+    pub km: f64,
+    /// From last seen to the find.
+    pub after: Duration,
+}
+
+/// The finds of all closed cases but drills, as far as they are known.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn finds(session: &mut Session) -> Result<Vec<Find>, StoreError> {
+    let rows = session.query(&SELECT_FINDS).fetch_all().await?;
+    rows.iter()
+        .map(|row| {
+            let after_s: i64 = row.get("found_after_s")?;
+            Ok(Find {
+                profile: row.json("profile")?,
+                km: row.get("found_km")?,
+                after: Duration::from_secs(u64::try_from(after_s).unwrap_or(0)),
+            })
+        })
+        .collect()
 }
 
 /// How one case ended.

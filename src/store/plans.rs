@@ -1,27 +1,39 @@
 //! Plans and their waves.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::sql::{Row, statements, to_json};
 use super::{Session, StoreError, Tx};
-use crate::model::{AlertId, CaseId, Cell, OperatorId, PlanId, WaveState};
+use crate::model::{
+    AlertId, CaseId, Cell, OperatorId, PlanCause, PlanId, SightingId, WaveState,
+};
 
 statements! {
     NEXT_VERSION {
         "SELECT coalesce(max(version), 0) + 1 AS version FROM plans WHERE case_id = $1"
     }
     INSERT_PLAN {
-        "INSERT INTO plans (id, case_id, version, made_at, document) VALUES ($1, $2, $3, $4, $5)"
+        "INSERT INTO plans (id, case_id, version, made_at, why, change, document)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)"
     }
     SELECT_LATEST {
-        "SELECT id, version, made_at, document FROM plans
+        "SELECT * FROM plans
          WHERE case_id = $1 AND document IS NOT NULL ORDER BY version DESC LIMIT 1"
     }
+    SELECT_VERSION {
+        "SELECT * FROM plans WHERE case_id = $1 AND version = $2 AND document IS NOT NULL"
+    }
+    SELECT_HISTORY {
+        "SELECT version, made_at, why, change FROM plans WHERE case_id = $1 ORDER BY version"
+    }
+    SELECT_MADE {
+        "SELECT made_at FROM plans WHERE id = $1"
+    }
     INSERT_WAVE {
-        "INSERT INTO waves (alert_id, number, plan_id, mass, cells, due_at, state)
-         VALUES ($1, $2, $3, $4, $5, $6, 'waiting')"
+        "INSERT INTO waves (alert_id, number, plan_id, plan_wave, mass, cells, due_at, state)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
     }
     SELECT_WAVES {
         "SELECT * FROM waves WHERE alert_id = $1 ORDER BY number"
@@ -42,11 +54,17 @@ statements! {
         "UPDATE waves SET state = 'withdrawn'
          WHERE alert_id = $1 AND state IN ('waiting', 'approval', 'held')"
     }
+    DROP_WAVES {
+        "DELETE FROM waves WHERE alert_id = $1 AND state IN ('waiting', 'approval', 'held')"
+    }
     SELECT_DUE {
         "SELECT waves.alert_id, waves.number, alerts.case_id FROM waves
          JOIN alerts ON alerts.id = waves.alert_id AND alerts.closed_at IS NULL
          JOIN cases ON cases.id = alerts.case_id AND cases.state = 'active'
          WHERE waves.state = 'waiting' AND waves.due_at <= $1
+           AND (alerts.rounds = 0 OR waves.due_at <= $2 OR NOT EXISTS (
+               SELECT 1 FROM sightings
+               WHERE case_id = cases.id AND state = 'new' AND received_at > $2))
          ORDER BY CASE alerts.urgency WHEN 'critical' THEN 0 WHEN 'high' THEN 1 ELSE 2 END,
                   waves.number, waves.due_at
          LIMIT 16"
@@ -62,8 +80,61 @@ pub struct StoredPlan<P> {
     pub version: i64,
     /// When it was made.
     pub made_at: Timestamp,
+    /// Why it was made.
+    pub why: Why,
     /// The plan with all its inputs.
     pub plan: P,
+}
+
+/// Why a plan was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// What happened.
+    pub cause: PlanCause,
+    /// The sighting it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sighting: Option<SightingId>,
+    /// The number of the search it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<i64>,
+}
+
+impl From<PlanCause> for Why {
+    fn from(cause: PlanCause) -> Self {
+        Self {
+            cause,
+            sighting: None,
+            search: None,
+        }
+    }
+}
+
+/// One of the plans of a case, without what is in it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanListing<C> {
+    /// Counts the plans of a case.
+    pub version: i64,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// Why it was made.
+    pub why: Why,
+    /// What it changed against the plan before.
+    pub change: Option<C>,
+}
+
+/// A wave about to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewWave {
+    /// Its number in the plan.
+    pub plan_wave: i64,
+    /// Probability of area of its cells.
+    pub mass: f64,
+    /// Its cells with their probability of area, best first.
+    pub cells: Vec<(Cell, f64)>,
+    /// When it goes out.
+    pub due_at: Timestamp,
+    /// Whether an operator's hold is on it.
+    pub held: bool,
 }
 
 /// A wave as it waits in the database.
@@ -75,6 +146,8 @@ pub struct Wave {
     pub number: i64,
     /// The plan it comes from.
     pub plan: PlanId,
+    /// Its number in that plan.
+    pub plan_wave: i64,
     /// Probability of area of its cells.
     pub mass: f64,
     /// Its cells with their probability of area, best first.
@@ -106,10 +179,12 @@ pub struct Approval {
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn add<P: Serialize + Sync>(
+pub async fn add<P: Serialize + Sync, C: Serialize + Sync>(
     tx: &mut Tx,
     case: CaseId,
     now: Timestamp,
+    why: Why,
+    change: Option<&C>,
     plan: &P,
 ) -> Result<(PlanId, i64), StoreError> {
     let version = tx.query(&NEXT_VERSION).bind(case).fetch_one().await?.get("version")?;
@@ -119,6 +194,8 @@ pub async fn add<P: Serialize + Sync>(
         .bind(case)
         .bind(version)
         .bind(now.as_millisecond())
+        .bind(to_json(&why)?)
+        .bind(change.map(to_json).transpose()?)
         .bind(to_json(plan)?)
         .execute()
         .await?;
@@ -134,18 +211,52 @@ pub async fn latest<P: DeserializeOwned>(
     case: CaseId,
 ) -> Result<Option<StoredPlan<P>>, StoreError> {
     let row = session.query(&SELECT_LATEST).bind(case).fetch_optional().await?;
-    row.map(|row| {
-        Ok(StoredPlan {
-            id: row.get("id")?,
-            version: row.get("version")?,
-            made_at: row.time("made_at")?,
-            plan: row.json("document")?,
-        })
-    })
-    .transpose()
+    row.as_ref().map(to_plan).transpose()
 }
 
-/// Adds a wave that goes out at `due_at`.
+/// An earlier plan of a case.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn version<P: DeserializeOwned>(
+    session: &mut Session,
+    case: CaseId,
+    version: i64,
+) -> Result<Option<StoredPlan<P>>, StoreError> {
+    let row = session.query(&SELECT_VERSION).bind(case).bind(version).fetch_optional().await?;
+    row.as_ref().map(to_plan).transpose()
+}
+
+/// All plans of a case in order, without what is in them.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn history<C: DeserializeOwned>(
+    session: &mut Session,
+    case: CaseId,
+) -> Result<Vec<PlanListing<C>>, StoreError> {
+    let rows = session.query(&SELECT_HISTORY).bind(case).fetch_all().await?;
+    rows.iter()
+        .map(|row| {
+            Ok(PlanListing {
+                version: row.get("version")?,
+                made_at: row.time("made_at")?,
+                why: row.json("why")?,
+                change: row.json_or_none("change")?,
+            })
+        })
+        .collect()
+}
+
+/// When a plan was made.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn made_at(session: &mut Session, id: PlanId) -> Result<Timestamp, StoreError> {
+    session.query(&SELECT_MADE).bind(id).fetch_one().await?.time("made_at")
+}
+
+/// Adds a wave of a plan to an alert.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -154,17 +265,18 @@ pub async fn add_wave(
     alert: AlertId,
     plan: PlanId,
     number: i64,
-    mass: f64,
-    cells: &[(Cell, f64)],
-    due_at: Timestamp,
+    wave: &NewWave,
 ) -> Result<(), StoreError> {
+    let state = if wave.held { WaveState::Held } else { WaveState::Waiting };
     tx.query(&INSERT_WAVE)
         .bind(alert)
         .bind(number)
         .bind(plan)
-        .bind(mass)
-        .bind(to_json(&cells)?)
-        .bind(due_at.as_millisecond())
+        .bind(wave.plan_wave)
+        .bind(wave.mass)
+        .bind(to_json(&wave.cells)?)
+        .bind(wave.due_at.as_millisecond())
+        .bind(state.name())
         .execute()
         .await
         .map(drop)
@@ -226,18 +338,43 @@ pub async fn withdraw_waves(tx: &mut Tx, alert: AlertId) -> Result<u64, StoreErr
     tx.query(&WITHDRAW_WAVES).bind(alert).execute().await
 }
 
-/// The waves that are due, most urgent first: alert, number, case.
+/// Forgets all waves not yet released, because a new plan replaces them.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn drop_waves(tx: &mut Tx, alert: AlertId) -> Result<u64, StoreError> {
+    tx.query(&DROP_WAVES).bind(alert).execute().await
+}
+
+/// The waves that are due, most urgent first: alert, number, case. All but an alert's first wait for
+/// its unchecked sightings, if those came in and the wave was due after `waits_since`.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn due(
     session: &mut Session,
     now: Timestamp,
+    waits_since: Timestamp,
 ) -> Result<Vec<(AlertId, i64, CaseId)>, StoreError> {
-    let rows = session.query(&SELECT_DUE).bind(now.as_millisecond()).fetch_all().await?;
+    let rows = session
+        .query(&SELECT_DUE)
+        .bind(now.as_millisecond())
+        .bind(waits_since.as_millisecond())
+        .fetch_all()
+        .await?;
     rows.iter()
         .map(|row| Ok((row.get("alert_id")?, row.get("number")?, row.get("case_id")?)))
         .collect()
+}
+
+fn to_plan<P: DeserializeOwned>(row: &Row) -> Result<StoredPlan<P>, StoreError> {
+    Ok(StoredPlan {
+        id: row.get("id")?,
+        version: row.get("version")?,
+        made_at: row.time("made_at")?,
+        why: row.json("why")?,
+        plan: row.json("document")?,
+    })
 }
 
 fn to_wave(row: &Row) -> Result<Wave, StoreError> {
@@ -245,6 +382,7 @@ fn to_wave(row: &Row) -> Result<Wave, StoreError> {
         alert: row.get("alert_id")?,
         number: row.get("number")?,
         plan: row.get("plan_id")?,
+        plan_wave: row.get("plan_wave")?,
         mass: row.get("mass")?,
         cells: row.json("cells")?,
         due_at: row.time("due_at")?,

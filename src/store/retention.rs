@@ -18,12 +18,16 @@ statements! {
     ERASE_SIGHTINGS {
         "UPDATE sightings SET report = NULL WHERE case_id = $1"
     }
+    ERASE_SEARCHES {
+        "UPDATE searches SET cells = '[]' WHERE case_id = $1"
+    }
     ERASE_PLANS {
         "UPDATE plans SET document = NULL WHERE case_id = $1"
     }
     ERASE_REASONS {
         "UPDATE timeline SET detail = '{}'
-         WHERE case_id = $1 AND what IN ('rejected', 'paused', 'resumed', 'reopened')"
+         WHERE case_id = $1 AND what IN ('rejected', 'paused', 'resumed', 'reopened',
+                                        'audience_changed', 'replan_requested')"
     }
     ERASE_WAVES {
         "UPDATE waves SET cells = '[]' WHERE alert_id IN (SELECT id FROM alerts WHERE case_id = $1)"
@@ -111,6 +115,7 @@ pub async fn erase(tx: &mut Tx, case: CaseId, now: Timestamp) -> Result<bool, St
         .await?;
     for statement in [
         &ERASE_SIGHTINGS,
+        &ERASE_SEARCHES,
         &ERASE_PLANS,
         &ERASE_REASONS,
         &ERASE_WAVES,

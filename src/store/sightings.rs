@@ -1,5 +1,7 @@
 //! Sightings.
 
+use jiff::Timestamp;
+
 use super::sql::{Row, statements, to_json};
 use super::{Session, StoreError, Tx};
 use crate::model::{CaseId, Sighting, SightingId};
@@ -19,6 +21,13 @@ statements! {
     }
     SELECT_OF_CASE {
         "SELECT * FROM sightings WHERE case_id = $1 AND (id > $2 OR $2 IS NULL) ORDER BY id LIMIT $3"
+    }
+    SELECT_ALL {
+        "SELECT * FROM sightings WHERE case_id = $1 ORDER BY id"
+    }
+    COUNT_UNCHECKED {
+        "SELECT count(*) AS unchecked, max(received_at) AS last_at FROM sightings
+         WHERE case_id = $1 AND state = 'new' AND received_at > $2"
     }
     UPDATE_SIGHTING {
         "UPDATE sightings SET credibility = $2, state = $3 WHERE id = $1"
@@ -76,6 +85,33 @@ pub async fn page(
     let rows =
         session.query(&SELECT_OF_CASE).bind(case).bind(after).bind(limit).fetch_all().await?;
     rows.iter().map(to_sighting).collect()
+}
+
+/// All sightings of a case, oldest first.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn of_case(session: &mut Session, case: CaseId) -> Result<Vec<Sighting>, StoreError> {
+    session.query(&SELECT_ALL).bind(case).fetch_all().await?.iter().map(to_sighting).collect()
+}
+
+/// How many sightings of a case that came in after a moment nobody has decided about, and when the last
+/// of them came in.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn unchecked(
+    session: &mut Session,
+    case: CaseId,
+    after: Timestamp,
+) -> Result<(i64, Option<Timestamp>), StoreError> {
+    let row = session
+        .query(&COUNT_UNCHECKED)
+        .bind(case)
+        .bind(after.as_millisecond())
+        .fetch_one()
+        .await?;
+    Ok((row.get("unchecked")?, row.time_or_none("last_at")?))
 }
 
 /// Writes back credibility and state of a sighting that was locked.

@@ -22,10 +22,18 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/cases", &["agency", "operator"]),
     ("GET", "/v1/cases/{case}", &["agency", "operator"]),
     ("GET", "/v1/cases/{case}/plan", &["agency", "operator"]),
+    ("POST", "/v1/cases/{case}/replan", &["operator"]),
+    ("POST", "/v1/cases/{case}/audience", &["operator"]),
     ("GET", "/v1/cases/{case}/dispatch", &["agency", "operator"]),
     ("GET", "/v1/cases/{case}/timeline", &["agency", "operator"]),
     ("GET", "/v1/cases/{case}/alert", &["agency", "operator"]),
     ("GET", "/v1/cases/{case}/sightings", &["agency", "operator"]),
+    ("GET", "/v1/cases/{case}/searches", &["agency", "operator"]),
+    (
+        "POST",
+        "/v1/cases/{case}/searches/1/withdraw",
+        &["agency", "operator"],
+    ),
     ("PATCH", "/v1/cases/{case}", &["agency", "operator"]),
     ("POST", "/v1/cases/{case}/verify", &["operator"]),
     ("POST", "/v1/cases/{case}/reject", &["operator"]),
@@ -248,6 +256,7 @@ async fn an_agency_knows_of_its_own_cases_only(house: House) {
         "/timeline",
         "/alert",
         "/sightings",
+        "/searches",
     ] {
         two.get(&path(rest)).await.refused(404);
     }
@@ -258,7 +267,13 @@ async fn an_agency_knows_of_its_own_cases_only(house: House) {
     two.patch(&path(""), &json!({ "clothing": "hat" }))
         .await
         .refused(404);
-    for step in ["/pause", "/resume", "/reopen", "/waves/1/hold"] {
+    for step in [
+        "/pause",
+        "/resume",
+        "/reopen",
+        "/waves/1/hold",
+        "/searches/1/withdraw",
+    ] {
         two.post(&path(step), &json!({})).await.refused(404);
     }
     two.post(&path("/close"), &json!({ "outcome": "returned" }))

@@ -59,6 +59,8 @@ macro_rules! rabbitmq {
 }
 
 mod amqp;
+mod area;
+mod area_waves;
 mod bodies;
 mod broker;
 mod cap;

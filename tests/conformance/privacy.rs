@@ -13,6 +13,8 @@ use crate::common::{Caller, House, Inbox, Person, ago, cell_at, filing, settled,
 const LAT: f64 = 57.149_713;
 const LON: f64 = -112.094_321;
 const FOUND: (f64, f64) = (57.166_611, -112.117_744);
+const FORMER_HOME: (f64, f64) = (57.188_822, -112.133_755);
+const SEARCHED: (f64, f64) = (57.1, -112.0);
 const TOKEN: &str = "token-of-a-neighbour";
 
 conformance! {
@@ -44,6 +46,7 @@ const SAID_LATER: &[&str] = &[
     "Walburga Boatwright",
     "+44 1632 960962",
     "her nephew called",
+    "seen near the canal",
 ];
 
 fn personal_filing(now: jiff::Timestamp) -> Value {
@@ -52,15 +55,21 @@ fn personal_filing(now: jiff::Timestamp) -> Value {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         body.pointer_mut(parent).unwrap()[name] = (*said).into();
     }
+    body["clues"] = json!({ "known_places": [{
+        "kind": "former_home", "weight": 0.2,
+        "position": { "lat": FORMER_HOME.0, "lon": FORMER_HOME.1 },
+    }] });
     body
 }
 
 /// All that must not be found, as a database or a log would write it.
 fn needles() -> Vec<(String, Vec<String>)> {
-    let positions = [LAT, LON, FOUND.0, FOUND.1].map(|degrees| format!("{:.5}", degrees.abs()));
+    let positions = [LAT, LON, FOUND.0, FOUND.1, FORMER_HOME.0, FORMER_HOME.1]
+        .map(|degrees| format!("{:.5}", degrees.abs()));
     let cell = cell_at(LAT, LON);
     let coarse = cell.parent(h3o::Resolution::Eight).unwrap();
-    let cells = [coarse.to_string(), u64::from(cell).to_string()];
+    let searched = cell_at(SEARCHED.0, SEARCHED.1).to_string();
+    let cells = [coarse.to_string(), u64::from(cell).to_string(), searched];
     let said = SAID.iter().map(|(_, said)| (*said).to_owned());
     let later = SAID_LATER.iter().map(|said| (*said).to_owned());
     let all = said
@@ -114,6 +123,18 @@ async fn whole_story(house: &House, agency: &Caller, app: &Caller) -> (String, S
         .await
         .ok();
     operator.step(&case, "proposal/accept").await.ok();
+    let searched = json!({
+        "searched_at": now, "detection": 0.5, "cells": [cell_at(SEARCHED.0, SEARCHED.1).to_string()],
+    });
+    agency
+        .post(&format!("{path}/searches"), &searched)
+        .await
+        .ok();
+    let audience = json!({ "audience": "everybody", "reason": SAID_LATER[6] });
+    operator
+        .post(&format!("{path}/audience"), &audience)
+        .await
+        .ok();
     let reason = json!({ "reason": SAID_LATER[5] });
     agency.post(&format!("{path}/pause"), &reason).await.ok();
     agency.post(&format!("{path}/resume"), &reason).await.ok();
@@ -209,7 +230,14 @@ async fn nothing_personal_is_left_after_the_retention_period(house: House) {
     );
     let path = format!("/v1/cases/{case}");
     let mut answers = Vec::new();
-    for rest in ["", "/timeline", "/dispatch", "/alert", "/sightings"] {
+    for rest in [
+        "",
+        "/timeline",
+        "/dispatch",
+        "/alert",
+        "/sightings",
+        "/searches",
+    ] {
         let answer = operator.get(&format!("{path}{rest}")).await;
         answers.push(answer.text.clone());
         answer.ok();

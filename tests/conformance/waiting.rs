@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use homeward::alert::recipients;
-use homeward::area::{DistanceTable, Settings};
 use homeward::cases::Desk;
 use homeward::cases::steps::{self, CloseRequest};
 use homeward::model::{AlertId, AppId, BatchId, CaseId, Outcome, PersonNumber, Urgency};
+use homeward::planning::Planner;
 use homeward::store::sending::{self, Claimed};
 use homeward::store::{Tx, lanes, told};
 use jiff::{SignedDuration, Timestamp};
@@ -118,10 +118,10 @@ impl Waiting {
 
     /// Closes the case in a transaction that is still open.
     pub async fn closing(&self, house: &House, now: Timestamp) -> Tx {
+        let config = house.config(&[]);
         let desk = Desk {
-            config: house.config(&[]).into(),
-            table: DistanceTable::shipped().unwrap().into(),
-            settings: Settings::default(),
+            planner: Planner::of(&config).unwrap().into(),
+            config: config.into(),
         };
         let holder = self.agency.holder.clone().unwrap();
         let caller = homeward::model::Caller {

@@ -12,6 +12,7 @@
     reason = "a test says what it saw and fails where something is missing"
 )]
 
+mod area;
 mod broker;
 mod broker_ends;
 mod broker_full;

@@ -90,7 +90,7 @@ impl Scene {
     }
 
     /// The database's time: the tests have no clock of their own.
-    async fn now(&self) -> Timestamp {
+    pub async fn now(&self) -> Timestamp {
         let now = self.house.connect().await.now_ms().await;
         Timestamp::from_millisecond(now).unwrap()
     }

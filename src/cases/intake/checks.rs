@@ -9,10 +9,11 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::problem::{Lines, Problems};
 use super::{
     ACCURACY_M, ADULT_AGE, AGE_MAX, CIRCUMSTANCES_MAX, CLOCK_SKEW, CLOTHING_MAX, DESCRIPTION_MAX,
-    FiledPosition, LAST_SEEN_MAX, NAME_MAX, PHONE_MAX, PLACE_MAX, REFERENCE_MAX,
+    KNOWN_PLACES_MAX, LAST_SEEN_MAX, NAME_MAX, PHONE_MAX, PLACE_MAX, REFERENCE_MAX,
 };
 use crate::model::{
-    Category, Consent, Contact, Language, Person, Position, Profile, PublishedField,
+    Category, Clues, Consent, Contact, FiledPosition, Language, Person, Position, Profile,
+    PublishedField,
 };
 
 /// The fields by which people can recognise somebody.
@@ -185,6 +186,36 @@ pub fn lkp(problems: &mut Problems, lkp: &FiledPosition, now: Timestamp) -> Opti
         );
     }
     position.ok()
+}
+
+/// Checks what is said of where the person may have gone.
+pub fn clues(problems: &mut Problems, clues: &Clues) {
+    if let Some(heading) = clues.heading_deg
+        && !(0.0..=360.0).contains(&heading)
+    {
+        problems.add(
+            "clues.heading_deg",
+            format!("is {heading}"),
+            "0 to 360 degrees clockwise from north",
+        );
+    }
+    let places = &clues.known_places;
+    if places.len() > KNOWN_PLACES_MAX {
+        problems.add(
+            "clues.known_places",
+            format!("are {} places", places.len()),
+            format!("at most {KNOWN_PLACES_MAX}, the likeliest"),
+        );
+    }
+    for (i, place) in places.iter().enumerate() {
+        if !(0.0..=1.0).contains(&place.weight) {
+            problems.add(
+                &format!("clues.known_places[{i}].weight"),
+                format!("is {}", place.weight),
+                "how likely the person is there, 0 to 1",
+            );
+        }
+    }
 }
 
 fn degrees(problems: &mut Problems, field: &str, degrees: f64, limit: f64) -> bool {

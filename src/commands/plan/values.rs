@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::area::{KnownPlace, PlaceKind, SeenAt, Transport};
-use crate::model::{Position, UnknownName};
+use crate::area::SeenAt;
+use crate::model::{KnownPlace, Position, UnknownName};
 
 /// Takes the names of an enum, and lists them in the help and in errors.
 pub fn one_of<T>(all: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
@@ -69,14 +69,6 @@ fn unsigned(text: &str) -> Option<f64> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// How the person left, by its name.
-pub fn transport(given: &str) -> Result<Transport, String> {
-    named(
-        given,
-        "on_foot, unknown, sign_of_vehicle or vehicle_or_transit",
-    )
-}
-
 /// A bearing in degrees.
 pub fn bearing(given: &str) -> Result<f64, String> {
     unsigned(given)
@@ -89,7 +81,9 @@ pub fn known_place(given: &str) -> Result<KnownPlace, String> {
     let wrong = || "expected KIND,LAT,LON,WEIGHT such as home,57.16,-2.1,0.2".to_owned();
     let [kind, lat, lon, weight] = fields(given).ok_or_else(wrong)?;
     Ok(KnownPlace {
-        kind: named::<PlaceKind>(kind, "home, former_home, work or favourite")?,
+        kind: kind
+            .parse()
+            .map_err(|error: UnknownName| error.to_string())?,
         position: position(&format!("{lat},{lon}"))?,
         weight: share(weight)?,
     })
@@ -123,14 +117,10 @@ fn share(given: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("expected a probability, 0 to 1, not '{given}'"))
 }
 
-/// A value by its name in stored plans.
-fn named<T: serde::de::DeserializeOwned>(given: &str, accepted: &str) -> Result<T, String> {
-    serde_json::from_value(given.into()).map_err(|_| format!("expected {accepted}, not '{given}'"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PlaceKind;
 
     #[test]
     fn durations() {
@@ -199,7 +189,6 @@ mod tests {
                 sighting("57.16,-2.1,soon,0.8,100m").unwrap_err(),
                 "expected a duration",
             ),
-            (transport("camel").unwrap_err(), "sign_of_vehicle"),
             (bearing("north").unwrap_err(), "clockwise from north"),
         ] {
             assert!(told.contains(part), "{told}");

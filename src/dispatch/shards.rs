@@ -1,0 +1,103 @@
+//! The shards of a round: its cells in runs, or where the case has a budget, its shares of that.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Dispatch;
+use super::budget::{Untold, share_out, small_enough};
+use super::cut::{CutShard, cut};
+use crate::area::{self, Plan};
+use crate::model::{AlertId, Case, Cell, SUBSCRIBER_RESOLUTION, WaveState};
+use crate::planning::alerted;
+use crate::store::plans::{self, Wave};
+use crate::store::{Session, StoreError, alerts, subscribers};
+
+/// Cuts the cells of a round (best first) into shards; `by_cell` counts their subscribers. With a budget
+/// it also says how many may be told in each: the likeliest are told first, and those for whom nothing is
+/// left are in shards in which nobody may be.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub(super) async fn of_round(
+    session: &mut Session,
+    dispatch: &Dispatch,
+    case: &Case,
+    alert: AlertId,
+    cells: &[(Cell, f64)],
+    by_cell: &HashMap<i64, i64>,
+) -> Result<(Vec<CutShard>, Vec<i64>), StoreError> {
+    let shard_people = dispatch.config.dispatch.shard_people;
+    let Some(budget) = case.budget else {
+        return Ok((cut(cells, by_cell, shard_people), Vec::new()));
+    };
+    let left = (budget - alerts::issued(session, alert).await?).max(0);
+    let likely = Likely::read(session, case).await?;
+    let (released, waiting): (Vec<Wave>, Vec<Wave>) = plans::waves(session, alert)
+        .await?
+        .into_iter()
+        .partition(|wave| wave.state == WaveState::Released);
+    let told: HashMap<Cell, f64> = alerted(session, alert, &released)
+        .await?
+        .into_iter()
+        .flat_map(|wave| wave.cells)
+        .collect();
+    let round: Vec<Untold> = cells
+        .iter()
+        .map(|(cell, _)| likely.untold(*cell, by_cell, told.get(cell).copied()))
+        .collect();
+    let people_of = |cell: Cell| by_cell.get(&cell.to_i64()).copied().unwrap_or(0);
+    let round = small_enough(round, shard_people, people_of);
+    let waiting: Vec<Cell> = waiting
+        .iter()
+        .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
+        .collect();
+    let later = subscribers::count_by_cell(session, &area::ranges(&waiting), i64::MAX).await?;
+    let later: Vec<Untold> = waiting
+        .iter()
+        .map(|cell| likely.untold(*cell, &later, None))
+        .collect();
+    let effort = dispatch.planner.settings.alert_effort;
+    let told_here = share_out(&round, &later, effort, left);
+    let told_now: HashSet<Cell> = told_here.iter().map(|(cell, ..)| *cell).collect();
+    let rest: Vec<(Cell, f64)> = round
+        .iter()
+        .filter(|one| !told_now.contains(&one.cell))
+        .map(|one| (one.cell, one.p))
+        .collect();
+    let (mut shards, mut quotas): (Vec<CutShard>, Vec<i64>) = told_here
+        .into_iter()
+        .map(|(_, shard, share)| (shard, share))
+        .unzip();
+    shards.extend(cut(&rest, by_cell, shard_people));
+    quotas.resize(shards.len(), 0);
+    Ok((shards, quotas))
+}
+
+/// The newest plan's probability of each cell.
+struct Likely(HashMap<Cell, f64>);
+
+impl Likely {
+    async fn read(session: &mut Session, case: &Case) -> Result<Self, StoreError> {
+        let plan = plans::latest::<Plan>(session, case.id).await?;
+        let cells = plan.iter().flat_map(|stored| stored.plan.cells());
+        Ok(Self(cells.map(|one| (one.cell, one.p)).collect()))
+    }
+
+    /// Who may still be told in a cell, of those counted by subscriber cell.
+    fn untold(&self, cell: Cell, counts: &HashMap<i64, i64>, told: Option<f64>) -> Untold {
+        let registered: i64 = cell
+            .index()
+            .children(SUBSCRIBER_RESOLUTION)
+            .filter_map(|child| counts.get(&Cell::from(child).to_i64()))
+            .sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "people are far fewer than 2^52"
+        )]
+        let told = told.unwrap_or(0.0).round() as i64;
+        Untold {
+            cell,
+            p: self.0.get(&cell).copied().unwrap_or(0.0),
+            people: (registered - told).max(0),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The plan of a case: what is known of it goes into the area model, and the waves that are still to
+//! come come out, in the transaction of whoever learnt something.
+//!
+//! `facts` reads what is known, `inputs` says what of it the model is told, `schedule` which waves
+//! follow; both of these are pure.
+
+mod facts;
+mod inputs;
+mod schedule;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde_json::json;
+
+use self::facts::Facts;
+pub use self::facts::{Alerted, alerted};
+use self::schedule::Schedule;
+use crate::area::{self, AreaError, DistanceTable, Plan, PlanChange, Settings};
+use crate::config::Config;
+use crate::model::{Actor, AlertId, AlertRecord, Case, Cell, PlanCause, WaveState};
+use crate::store::plans::{self, NewWave, Wave, Why};
+use crate::store::{Session, StoreError, Tx, alerts, timeline};
+
+/// What plans are made with.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    /// The distance table, the operator's own rows included.
+    pub table: Arc<DistanceTable>,
+    /// The assumptions of the area model.
+    pub settings: Arc<Settings>,
+    /// How much later than now the area is planned for.
+    pub lead: Duration,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPlan {
+    /// There is nothing left to plan from.
+    #[error("the case's personal data have been erased")]
+    Erased,
+    /// The area model refuses.
+    #[error(transparent)]
+    Area(#[from] AreaError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A plan that nobody has kept yet.
+#[derive(Debug)]
+pub struct Draft {
+    /// The plan.
+    pub plan: Plan,
+    /// What it changes against the plan before, if there was one.
+    pub change: Option<PlanChange>,
+    /// The waves that are still to come, in order.
+    pub waves: Vec<NewWave>,
+    /// The waves released so far, which stay.
+    pub released: Vec<Wave>,
+    /// The probability, by this plan, of the cells released so far.
+    pub released_mass: f64,
+    waves_from: Timestamp,
+}
+
+impl Planner {
+    /// As the configuration says.
+    ///
+    /// # Errors
+    /// Own rows that cannot be read, or a row that is wrong.
+    pub fn of(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            table: Arc::new(read_table(config.area.own_rows.as_deref())?),
+            settings: Arc::new(config.area.settings.clone()),
+            lead: config.dispatch.lead(),
+        })
+    }
+
+    /// Works out the plan of a case as things stand, and which waves of its open alert would follow from
+    /// it. Changes nothing.
+    ///
+    /// # Errors
+    /// [`NoPlan`] if there can be none.
+    pub async fn draft(
+        &self,
+        session: &mut Session,
+        case: &Case,
+        alert: Option<&AlertRecord>,
+        because: PlanCause,
+        now: Timestamp,
+    ) -> Result<Draft, NoPlan> {
+        let report = case.report.as_ref().ok_or(NoPlan::Erased)?;
+        let waves = match alert {
+            Some(alert) => plans::waves(session, alert.id).await?,
+            None => Vec::new(),
+        };
+        let (released, open): (Vec<Wave>, Vec<Wave>) = waves
+            .into_iter()
+            .partition(|wave| wave.state == WaveState::Released);
+        let facts = Facts::read(session, case.id, alert, &released).await?;
+        let inputs = inputs::inputs(case, report, &facts, self.lead, now);
+        let plan = area::plan(&self.table, &self.settings, &inputs)?;
+        let before = match alert {
+            Some(_) => plans::latest::<Plan>(session, case.id).await?,
+            None => None,
+        };
+        // While a case is paused its clock stands still.
+        let clock = case.paused_at.unwrap_or(now);
+        let goes_on = alert.filter(|_| !starts_anew(because));
+        let waves_from = goes_on.map_or(clock, |alert| alert.waves_from);
+        let cells: Vec<Cell> = released
+            .iter()
+            .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
+            .collect();
+        let schedule = Schedule {
+            released: &cells,
+            from: waves_from,
+            now: clock,
+            due_through: open
+                .iter()
+                .filter(|wave| goes_on.is_some() && wave.due_at <= clock)
+                .map(|wave| wave.plan_wave)
+                .max(),
+            held_from: open
+                .iter()
+                .filter(|wave| wave.state == WaveState::Held)
+                .map(|wave| wave.plan_wave)
+                .min(),
+        };
+        let (waves, released_mass) = schedule.next(&plan);
+        Ok(Draft {
+            change: before.map(|before| area::change(&before.plan, &plan)),
+            waves,
+            released,
+            released_mass,
+            waves_from,
+            plan,
+        })
+    }
+
+    /// Makes the first plan of an alert that was just opened, with its waves.
+    ///
+    /// # Errors
+    /// [`NoPlan`] if there can be none.
+    pub async fn plan_first(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        alert: AlertId,
+        now: Timestamp,
+    ) -> Result<(), NoPlan> {
+        let why = Why::from(PlanCause::Verified);
+        let draft = self.draft(tx, case, None, why.cause, now).await?;
+        let version = keep(tx, case, alert, why, &draft, now).await?;
+        let detail = json!({
+            "alert": alert, "plan": version, "radii_km": draft.plan.radii,
+            "waves": draft.waves.len(), "resolution": draft.plan.resolution,
+        });
+        timeline::note(tx, case.id, now, &Actor::Homeward, "planned", &detail).await?;
+        Ok(())
+    }
+
+    /// Makes a new plan if the case, which must be locked, has an open alert; gives its version.
+    ///
+    /// # Errors
+    /// [`NoPlan`] if there can be none; nothing was changed then.
+    pub async fn replan_open(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        why: Why,
+        now: Timestamp,
+    ) -> Result<Option<i64>, NoPlan> {
+        let Some(newest) = alerts::newest(tx, case.id).await? else {
+            return Ok(None);
+        };
+        match alerts::lock(tx, newest.id).await? {
+            Some(alert) if alert.closed_at.is_none() => {
+                self.replan(tx, case, &alert, why, now).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes a new plan for an open alert: the waves not yet released are replaced, the others stay. The
+    /// alert must be locked.
+    ///
+    /// # Errors
+    /// [`NoPlan`] if there can be none; nothing was changed then.
+    pub async fn replan(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        alert: &AlertRecord,
+        why: Why,
+        now: Timestamp,
+    ) -> Result<i64, NoPlan> {
+        let draft = self.draft(tx, case, Some(alert), why.cause, now).await?;
+        plans::drop_waves(tx, alert.id).await?;
+        let version = keep(tx, case, alert.id, why, &draft, now).await?;
+        if draft.waves_from != alert.waves_from {
+            alerts::waves_from(tx, alert.id, draft.waves_from).await?;
+        }
+        let waves: Vec<_> = draft
+            .waves
+            .iter()
+            .map(|wave| {
+                json!({
+                    "plan_wave": wave.plan_wave, "probability": wave.mass, "due_at": wave.due_at,
+                    "cells": wave.cells.len(), "held": wave.held,
+                })
+            })
+            .collect();
+        let detail = json!({
+            "plan": version, "why": why, "change": draft.change, "waves": waves,
+            "released_waves": draft.released.len(), "released_probability": draft.released_mass,
+        });
+        timeline::note(tx, case.id, now, &Actor::Homeward, "replanned", &detail).await?;
+        Ok(version)
+    }
+}
+
+/// The shipped distance table, with own rows if there are any.
+///
+/// # Errors
+/// A file that cannot be read; a row that is wrong.
+pub fn read_table(own: Option<&Path>) -> anyhow::Result<DistanceTable> {
+    let shipped = DistanceTable::shipped()?;
+    let Some(file) = own else { return Ok(shipped) };
+    let named = || format!("own rows {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(named)?;
+    shipped.with_rows(&text).with_context(named)
+}
+
+/// Stores a plan and its waves, numbered after those that are released; gives the plan's version.
+async fn keep(
+    tx: &mut Tx,
+    case: &Case,
+    alert: AlertId,
+    why: Why,
+    draft: &Draft,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let (plan, version) =
+        plans::add(tx, case.id, now, why, draft.change.as_ref(), &draft.plan).await?;
+    let last = draft.released.iter().map(|wave| wave.number).max();
+    for (number, wave) in (last.unwrap_or(0) + 1..).zip(&draft.waves) {
+        plans::add_wave(tx, alert, plan, number, wave).await?;
+    }
+    Ok(version)
+}
+
+/// Whether somebody learnt where the person is: then wave 1 goes out at once, and the others wait for
+/// what it brings. Otherwise the waves keep their times.
+const fn starts_anew(cause: PlanCause) -> bool {
+    match cause {
+        PlanCause::Verified
+        | PlanCause::SightingAccepted
+        | PlanCause::CredibilityChanged
+        | PlanCause::CaseChanged => true,
+        PlanCause::SightingWithdrawn
+        | PlanCause::AreaSearched
+        | PlanCause::SearchWithdrawn
+        | PlanCause::WaveDue
+        | PlanCause::Requested => false,
+    }
+}

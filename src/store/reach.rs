@@ -1,0 +1,82 @@
+//! Whom a set of cells reaches: how many are registered there, how many were told, how many may be.
+
+use super::sql::{Values, statements};
+use super::{Session, StoreError, Tx};
+use crate::model::{AlertId, AppId, CellRange, ShardId};
+
+statements! {
+    COUNT_BY_APP {
+        postgres: "SELECT s.app_id, count(*) AS people
+                   FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi)
+                   JOIN subscribers s ON s.cell BETWEEN r.lo AND r.hi AND s.flags & 1 = 0
+                   GROUP BY s.app_id ORDER BY s.app_id"
+        sqlite: "SELECT s.app_id, count(*) AS people FROM json_each($1) r CROSS JOIN subscribers s
+                 WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0
+                 GROUP BY s.app_id ORDER BY s.app_id"
+    }
+    SELECT_TOLD {
+        "SELECT shards.ranges, CAST(sum(counts.people) AS BIGINT) AS people FROM shards
+         JOIN counts ON counts.shard_id = shards.id AND counts.reason = 'told'
+         WHERE shards.alert_id = $1
+         GROUP BY shards.id, shards.ranges"
+    }
+    SET_QUOTA {
+        "UPDATE shards SET quota = $4 WHERE alert_id = $1 AND round = $2 AND number = $3"
+    }
+    SELECT_QUOTA {
+        "SELECT quota FROM shards WHERE id = $1"
+    }
+}
+
+/// Says how many may be told in each shard of a round, in the order of the shards.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn set_quotas(
+    tx: &mut Tx,
+    alert: AlertId,
+    round: i64,
+    quotas: &[i64],
+) -> Result<(), StoreError> {
+    for (number, quota) in (1_i64..).zip(quotas) {
+        tx.query(&SET_QUOTA).bind(alert).bind(round).bind(number).bind(*quota).execute().await?;
+    }
+    Ok(())
+}
+
+/// How many may be told in a shard, if that was said.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn quota(session: &mut Session, shard: ShardId) -> Result<Option<i64>, StoreError> {
+    session.query(&SELECT_QUOTA).bind(shard).fetch_one().await?.get("quota")
+}
+
+/// How many subscribers each app has registered in these ranges of cells.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn by_app(
+    session: &mut Session,
+    ranges: &[CellRange],
+) -> Result<Vec<(AppId, i64)>, StoreError> {
+    let (lo, hi): (Vec<i64>, Vec<i64>) = ranges.iter().map(|range| (range.lo, range.hi)).unzip();
+    let rows = session
+        .query(&COUNT_BY_APP)
+        .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
+        .fetch_all()
+        .await?;
+    rows.iter().map(|row| Ok((row.get("app_id")?, row.get("people")?))).collect()
+}
+
+/// How many people each shard of an alert told, in waves and sweeps alike, with its cells.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn told_by_shard(
+    session: &mut Session,
+    alert: AlertId,
+) -> Result<Vec<(Vec<CellRange>, i64)>, StoreError> {
+    let rows = session.query(&SELECT_TOLD).bind(alert).fetch_all().await?;
+    rows.iter().map(|row| Ok((row.json("ranges")?, row.get("people")?))).collect()
+}
