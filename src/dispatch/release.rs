@@ -140,7 +140,7 @@ async fn release_wave(
         shard_people: config.shard_people,
         now,
     };
-    release.to_volunteers(&mut tx, &further).await?;
+    release.volunteers(&mut tx, &further).await?;
     let shards = cut(&wave.cells, &cost.by_cell, config.shard_people);
     let round = release
         .round(&mut tx, RoundKind::Wave, &shards, &[])
@@ -219,7 +219,7 @@ async fn release_sweep(
         now,
     };
     release
-        .to_volunteers(&mut tx, &next_cells(&waves, last))
+        .volunteers(&mut tx, &next_cells(&waves, last))
         .await?;
     release
         .round(&mut tx, RoundKind::Sweep, &shards, &[])
@@ -245,11 +245,7 @@ struct Release<'a> {
 
 impl Release<'_> {
     /// Releases a round to the volunteers in these cells, if there are any.
-    async fn to_volunteers(
-        &mut self,
-        tx: &mut Tx,
-        cells: &[(Cell, f64)],
-    ) -> Result<(), StoreError> {
+    async fn volunteers(&mut self, tx: &mut Tx, cells: &[(Cell, f64)]) -> Result<(), StoreError> {
         let by_cell = subscribers::volunteers_by_cell(tx, &area::ranges(&cells_of(cells))).await?;
         if !by_cell.is_empty() {
             let shards = cut(cells, &by_cell, self.shard_people);

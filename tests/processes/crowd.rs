@@ -199,8 +199,8 @@ async fn nobody_is_told_twice_or_too_often_and_all_are_counted() {
 
     let mut crowd = Crowd::new(Timestamp::from_millisecond(db.now_ms().await).unwrap());
     crowd.step(0);
-    for app in 0..2 {
-        put(&scene, at[app], app, crowd.upload(app)).await;
+    for (app, at) in at.iter().enumerate() {
+        put(&scene, *at, app, crowd.upload(app)).await;
     }
     let consumers =
         [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(server, app)| scene.consumer(at[server], app));

@@ -228,7 +228,7 @@ async fn tokens_of_any_length(kind: Kind) {
     let (at, mut db) = (server.addresses, scene.house.connect().await);
     let cell = scene.cells[0].to_string();
     let tokens = [
-        "".to_owned(),
+        String::new(),
         "x".to_owned(),
         "x".repeat(64),
         "x".repeat(65),
