@@ -253,7 +253,7 @@ mod tests {
         assert!((100..20_000).contains(&cells.len()), "{}", cells.len());
         let many = DrawnArea::MultiPolygon(vec![vec![path.clone()]; MOST_POLYGONS + 1]);
         assert_eq!(cells_of_drawn(&many), Err(PolygonProblem::TooFine));
-        let jagged = DrawnArea::Polygon(vec![path.repeat(MOST_CORNERS)]);
+        let jagged = DrawnArea::Polygon(vec![path; MOST_CORNERS]);
         assert_eq!(cells_of_drawn(&jagged), Err(PolygonProblem::TooFine));
     }
 
