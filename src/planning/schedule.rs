@@ -94,11 +94,14 @@ impl Schedule<'_> {
 /// hold on the first of them is one on whatever would go out in its place, if the waves go on.
 #[must_use]
 pub fn held_from(open: &[Wave], goes_on: bool) -> Option<i64> {
-    let is_held = |wave: &&Wave| wave.state == WaveState::Held;
-    if goes_on && open.first().filter(is_held).is_some() {
+    let is_held = |wave: &Wave| wave.state == WaveState::Held;
+    if goes_on && open.first().is_some_and(is_held) {
         return Some(1);
     }
-    open.iter().filter(is_held).map(|wave| wave.plan_wave).min()
+    open.iter()
+        .filter(|wave| is_held(wave))
+        .map(|wave| wave.plan_wave)
+        .min()
 }
 
 #[cfg(test)]
