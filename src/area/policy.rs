@@ -32,7 +32,8 @@ pub fn radius_km(hours: f64) -> f64 {
 }
 
 /// One wave for the circle that holds after so many hours, at once, and one for each wider circle
-/// when its time comes. A cell belongs to the first circle that it, or a descendant, touches.
+/// when its time comes. A cell belongs to the first circle that it, or a descendant, touches. A wave has its
+/// circle's number, so that it keeps it in every later plan.
 #[must_use]
 pub fn waves(cells: &[CellProbability], lkp: Position, hours: f64) -> Vec<PlannedWave> {
     let up = sphere::vector(lkp);
@@ -45,7 +46,7 @@ pub fn waves(cells: &[CellProbability], lkp: Position, hours: f64) -> Vec<Planne
         cells.iter().map(|one| (far_km(one), *one)).collect();
     let due_h = std::iter::once(0.0).chain(CIRCLES.iter().map(|(until_h, _)| *until_h));
     let mut waves = Vec::new();
-    for (from_h, (until_h, km)) in due_h.zip(CIRCLES) {
+    for (number, (from_h, (until_h, km))) in (1..).zip(due_h.zip(CIRCLES)) {
         if until_h < hours {
             continue;
         }
@@ -54,14 +55,11 @@ pub fn waves(cells: &[CellProbability], lkp: Position, hours: f64) -> Vec<Planne
         let inside: Vec<(f64, CellProbability)> = inside;
         let cells: Vec<CellProbability> = inside.into_iter().map(|(_, one)| one).collect();
         waves.push(PlannedWave {
-            number: 0,
+            number,
             delay: Duration::from_secs_f64(((from_h - hours) * 3_600.0).max(0.0)),
             mass: cells.iter().map(|one| one.p).sum(),
             cells,
         });
-    }
-    for (number, wave) in (1..).zip(&mut waves) {
-        wave.number = number;
     }
     waves
 }

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Config, QuietHours};
 use crate::model::{Audience, Candidate, CapBudget, CaseKind, Category, Reason, SubscriberFlags};
+use crate::store::reach::Wanted;
 
 /// How long a batch may wait between fan-out and sending before its people count as told only when
 /// it is sent. The day and week of the cap are longer by as much, so that no real day sees too many.
@@ -64,6 +65,22 @@ impl Moment {
             per_week,
             stale_after_h: config.audience.stale_after_h,
             volunteers_only: volunteers_only(category, audience),
+        }
+    }
+
+    /// What the record of somebody says who may be told: [`verdict`] but for what they were told of before
+    /// and what their app does.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        let drills = i32::from(self.budget == CapBudget::Exercise) * SubscriberFlags::DRILLS;
+        let volunteer = i32::from(self.volunteers_only) * SubscriberFlags::VOLUNTEER;
+        let unwanted = SubscriberFlags::OPTED_OUT | SubscriberFlags::opted_out_of(self.kind);
+        let hour = self.now.as_second().div_euclid(3600) - i64::from(self.stale_after_h);
+        Wanted {
+            flags_looked_at: unwanted | drills | volunteer,
+            flags_set: drills | volunteer,
+            seen_hour: i32::try_from(hour).unwrap_or(i32::MAX),
+            now_ms: self.now.as_millisecond(),
         }
     }
 }
@@ -330,6 +347,27 @@ mod tests {
             let reason = verdict(&one, &History::default(), &moment());
             let out = *kind == CaseKind::Dementia;
             assert_eq!(reason, out.then_some(Reason::OptedOut), "{kind}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_that_is_wanted_is_one_that_no_rule_holds_back(
+            flags in 0..(1_i32 << 15), hours_old in 0..50_i32, muted in any::<bool>(),
+            volunteers_only in any::<bool>(), exercise in any::<bool>(),
+        ) {
+            let budget = if exercise { CapBudget::Exercise } else { CapBudget::Usual };
+            let moment = Moment { volunteers_only, budget, ..moment() };
+            let mut one = candidate();
+            one.flags = SubscriberFlags(flags & !SubscriberFlags::DELETED);
+            one.seen_hour -= hours_old;
+            one.muted_until_ms = moment.now.as_millisecond() + i64::from(muted);
+            let history = History { app_drills: true, ..History::default() };
+            let wanted = moment.wanted();
+            let is_wanted = one.flags.0 & wanted.flags_looked_at == wanted.flags_set
+                && one.seen_hour >= wanted.seen_hour
+                && one.muted_until_ms <= wanted.now_ms;
+            prop_assert_eq!(verdict(&one, &history, &moment).is_none(), is_wanted);
         }
     }
 

@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use super::Dispatch;
 use super::budget::{Untold, share_out, small_enough};
 use super::cut::{CutShard, cut};
+use super::fanout::moment_of;
 use crate::area::{self, Plan};
-use crate::model::{AlertId, Case, Cell, SUBSCRIBER_RESOLUTION, WaveState};
+use crate::model::{AlertId, CapBudget, Case, Cell, SUBSCRIBER_RESOLUTION, WaveState};
 use crate::planning::alerted;
 use crate::store::plans::{self, Wave};
-use crate::store::{Session, StoreError, alerts, subscribers};
+use crate::store::{Session, StoreError, alerts, reach};
 
 /// Cuts the cells of a round (best first) into shards; `by_cell` counts their subscribers. With a budget
 /// it also says how many may be told in each: the likeliest are told first, and those for whom nothing is
@@ -31,6 +32,9 @@ pub(super) async fn of_round(
     };
     let left = (budget - alerts::issued(session, alert).await?).max(0);
     let likely = Likely::read(session, case).await?;
+    let cap_budget = CapBudget::of(case.urgency, case.exercise);
+    let now = session.now().await?;
+    let wanted = moment_of(case, cap_budget, now, &dispatch.config).wanted();
     let (released, waiting): (Vec<Wave>, Vec<Wave>) = plans::waves(session, alert)
         .await?
         .into_iter()
@@ -40,20 +44,20 @@ pub(super) async fn of_round(
         .into_iter()
         .flat_map(|wave| wave.cells)
         .collect();
+    let here: Vec<Cell> = cells.iter().map(|(cell, _)| *cell).collect();
+    let tellable = reach::tellable_by_cell(session, &area::ranges(&here), &wanted).await?;
     let round: Vec<Untold> = cells
         .iter()
-        .map(|(cell, _)| likely.untold(*cell, by_cell, told.get(cell).copied()))
+        .map(|one| likely.untold(*one, &tellable, told.get(&one.0).copied()))
         .collect();
-    let people_of = |cell: Cell| by_cell.get(&cell.to_i64()).copied().unwrap_or(0);
+    let people_of = |cell: Cell| tellable.get(&cell.to_i64()).copied().unwrap_or(0);
     let round = small_enough(round, shard_people, people_of);
-    let waiting: Vec<Cell> = waiting
-        .iter()
-        .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
-        .collect();
-    let later = subscribers::count_by_cell(session, &area::ranges(&waiting), i64::MAX).await?;
+    let waiting: Vec<(Cell, f64)> = waiting.into_iter().flat_map(|wave| wave.cells).collect();
+    let there: Vec<Cell> = waiting.iter().map(|(cell, _)| *cell).collect();
+    let later = reach::tellable_by_cell(session, &area::ranges(&there), &wanted).await?;
     let later: Vec<Untold> = waiting
         .iter()
-        .map(|cell| likely.untold(*cell, &later, None))
+        .map(|one| likely.untold(*one, &later, None))
         .collect();
     let effort = dispatch.planner.settings.alert_effort;
     let told_here = share_out(&round, &later, effort, left);
@@ -82,9 +86,15 @@ impl Likely {
         Ok(Self(cells.map(|one| (one.cell, one.p)).collect()))
     }
 
-    /// Who may still be told in a cell, of those counted by subscriber cell.
-    fn untold(&self, cell: Cell, counts: &HashMap<i64, i64>, told: Option<f64>) -> Untold {
-        let registered: i64 = cell
+    /// Who may still be told in a cell, of those counted by subscriber cell. A cell that the newest plan no
+    /// longer has keeps the probability it was released with.
+    fn untold(
+        &self,
+        (cell, released_p): (Cell, f64),
+        counts: &HashMap<i64, i64>,
+        told: Option<f64>,
+    ) -> Untold {
+        let tellable: i64 = cell
             .index()
             .children(SUBSCRIBER_RESOLUTION)
             .filter_map(|child| counts.get(&Cell::from(child).to_i64()))
@@ -96,8 +106,8 @@ impl Likely {
         let told = told.unwrap_or(0.0).round() as i64;
         Untold {
             cell,
-            p: self.0.get(&cell).copied().unwrap_or(0.0),
-            people: (registered - told).max(0),
+            p: self.0.get(&cell).copied().unwrap_or(released_p),
+            people: (tellable - told).max(0),
         }
     }
 }

@@ -308,7 +308,8 @@ async fn a_budget_goes_to_the_likeliest(house: House) {
     let app = house.app("Nearby", 100_000).await;
     house.serve(&[]).await;
     let now = house.now().await;
-    // As many everywhere; those farther off have the lower numbers.
+    // As many everywhere whom one may tell, those farther off with the lower numbers; and where the person is
+    // likeliest many more whom one may not.
     let here = cell_at(LAT, LON);
     let coarse = here.parent(Resolution::Eight);
     let people: Vec<Person> = disk(here, 6)
@@ -318,23 +319,31 @@ async fn a_budget_goes_to_the_likeliest(house: House) {
         .flat_map(|(n, cell)| {
             let likely = cell.parent(Resolution::Eight) == coarse;
             let name = if likely { "likely" } else { "round" };
-            Person::many(&format!("{name}-{n}"), 4, cell, now)
+            let out = if likely { 40 } else { 0 };
+            let out = Person::many(&format!("out-{n}"), out, cell, now).into_iter();
+            let mut people = Person::many(&format!("{name}-{n}"), 4, cell, now);
+            people.extend(out.map(|person| person.with("opt_out", true)));
+            people
         })
         .collect();
+    let likely = |token: &&String| token.starts_with("likely-");
+    let likeliest = people
+        .iter()
+        .filter(|person| likely(&&person.token))
+        .count();
     app.register(&people).await;
     let inbox = Inbox::open(&app).await;
     let case = agency.file(&filing(now, LAT, LON)).await;
-    let verified = operator.verify_with(&case, json!({ "budget": 20 })).await;
+    let verified = operator.verify_with(&case, json!({ "budget": 40 })).await;
     let alert = text(&verified.ok(), "/alert/id").to_owned();
     let (told, reasons) = Rounds::of(&settled(&operator, &case).await).last_counts();
-    assert_eq!(told, 20);
-    assert!(reasons["budget"] >= 8 + 28, "{reasons:?}");
+    assert_eq!(told, 40);
+    assert!(reasons["budget"] >= 8, "{reasons:?}");
     let issued = inbox.once(&alert, Kind::Issue);
-    let likely = issued.iter().filter(|token| token.starts_with("likely-"));
     assert_eq!(
-        likely.count(),
-        20,
-        "all where the person is likeliest: {issued:?}"
+        issued.iter().filter(likely).count(),
+        likeliest,
+        "first where the person is likeliest: {issued:?}"
     );
     // Nothing is left for a sweep or the next wave.
     house.wave_now(&operator, &case, 2).await;
