@@ -1,5 +1,7 @@
 //! An area that somebody drew, as cells.
 
+use std::f64::consts::PI;
+
 use h3o::{CellIndex, LatLng, Resolution};
 use serde::Deserialize;
 
@@ -7,11 +9,18 @@ use super::disc;
 use super::sphere::{self, Horizon};
 use crate::model::{Cell, InvalidPosition, Position};
 
-/// A drawn area reaches no farther from its middle than this.
+/// A polygon reaches no farther from its middle than this.
 const MOST_KM: f64 = 100.0;
 
-/// About as many cells make up an area, so that its edge is right to a few cells in a hundred.
+/// About as many cells make up a polygon, so that its edge is right to a few cells in a hundred.
 const ENOUGH_CELLS: f64 = 4_000.0;
+
+/// No more cells are looked at for a polygon: one that is long and narrow gets coarser cells.
+const MOST_CELLS: f64 = 100_000.0;
+
+/// The most polygons, and the most corners they may have together.
+const MOST_POLYGONS: usize = 20;
+const MOST_CORNERS: usize = 1_000;
 
 /// No cells are finer than this: about 2,000 m² each.
 const FINEST: Resolution = Resolution::Eleven;
@@ -42,16 +51,21 @@ pub enum PolygonProblem {
     /// A corner that is not on Earth.
     #[error("each corner must be longitude and latitude in degrees: {0}")]
     Position(#[from] InvalidPosition),
+    /// Drawn finer than a search on the ground can be.
+    #[error("at most {MOST_POLYGONS} polygons with {MOST_CORNERS} corners together")]
+    TooFine,
     /// Wider than a search on the ground can be.
-    #[error("the area must reach no farther than {MOST_KM} km from its middle")]
+    #[error("each polygon must reach no farther than {MOST_KM} km from its middle")]
     TooWide,
     /// Not one cell has its centre in it.
-    #[error("the area must hold the centre of at least one cell of 2,000 m²")]
+    #[error(
+        "each polygon must hold the centre of a cell: of 2,000 m², or of more if it is long and narrow"
+    )]
     TooSmall,
 }
 
-/// The cells whose centres lie in a drawn area, by number. They are all of one resolution: fine enough
-/// for the area's edge, and not finer than needed.
+/// The cells whose centres lie in a drawn area. Those of a polygon are all of one resolution: fine enough for
+/// its edge, and not finer than needed. Polygons are to lie side by side; where they do not, cells come twice.
 ///
 /// # Errors
 /// [`PolygonProblem`] says what would be accepted.
@@ -60,11 +74,22 @@ pub fn cells_of_drawn(drawn: &DrawnArea) -> Result<Vec<Cell>, PolygonProblem> {
         DrawnArea::Polygon(rings) => std::slice::from_ref(rings),
         DrawnArea::MultiPolygon(polygons) => polygons,
     };
-    let corners = polygons
+    let corners: usize = polygons.iter().flatten().map(Vec::len).sum();
+    if polygons.len() > MOST_POLYGONS || corners > MOST_CORNERS {
+        return Err(PolygonProblem::TooFine);
+    }
+    if polygons.is_empty() {
+        return Err(PolygonProblem::Ring);
+    }
+    let cells: Vec<Vec<Cell>> = polygons
         .iter()
-        .flatten()
-        .map(vectors)
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|rings| cells_of_polygon(rings))
+        .collect::<Result<_, _>>()?;
+    Ok(cells.concat())
+}
+
+fn cells_of_polygon(rings: &[Ring]) -> Result<Vec<Cell>, PolygonProblem> {
+    let corners = rings.iter().map(vectors).collect::<Result<Vec<_>, _>>()?;
     let middle = middle(corners.iter().flatten())?;
     let horizon = Horizon::at(middle);
     // On the plane round the middle, so that poles and the antimeridian are nothing special.
@@ -84,9 +109,13 @@ pub fn cells_of_drawn(drawn: &DrawnArea) -> Result<Vec<Cell>, PolygonProblem> {
         .iter()
         .map(|ring| libm::fabs(enclosed_km2(ring)))
         .sum();
-    let resolution = Resolution::range(Resolution::Zero, FINEST)
-        .find(|resolution| km2 / resolution.area_km2() >= ENOUGH_CELLS)
-        .unwrap_or(FINEST);
+    let looked_at_km2 = PI * far_km * far_km;
+    let enough = |resolution: &Resolution| km2 / resolution.area_km2() >= ENOUGH_CELLS;
+    let affordable: Vec<Resolution> = Resolution::range(Resolution::Zero, FINEST)
+        .take_while(|resolution| looked_at_km2 / resolution.area_km2() <= MOST_CELLS)
+        .collect();
+    let finest = affordable.last().copied().unwrap_or(Resolution::Zero);
+    let resolution = affordable.into_iter().find(enough).unwrap_or(finest);
     let inside = |cell: &CellIndex| {
         let at = LatLng::from(*cell);
         let offset = horizon.offset(Horizon::vector(at.lat(), at.lng()));
@@ -204,6 +233,28 @@ mod tests {
         let two = DrawnArea::MultiPolygon(vec![vec![outer], vec![square(57.25, -2.09, 0.02)]]);
         let share = km2(&cells_of_drawn(&two).unwrap()) / km2(&whole);
         assert!((1.95..2.05).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_small_report_is_a_small_piece_of_work() {
+        // Two gardens far apart, and a path across the country.
+        let gardens = [57.15, 58.9].map(|lat| vec![square(lat, -2.09, 0.000_5)]);
+        let cells = cells_of_drawn(&DrawnArea::MultiPolygon(gardens.to_vec())).unwrap();
+        assert!((4..40).contains(&cells.len()), "{}", cells.len());
+        let path = [
+            [-2.0, 57.0],
+            [-1.0, 57.8],
+            [-1.0, 57.81],
+            [-2.0, 57.01],
+            [-2.0, 57.0],
+        ];
+        let path = path.map(|corner| corner.to_vec()).to_vec();
+        let cells = cells_of_drawn(&DrawnArea::Polygon(vec![path.clone()])).unwrap();
+        assert!((100..20_000).contains(&cells.len()), "{}", cells.len());
+        let many = DrawnArea::MultiPolygon(vec![vec![path.clone()]; MOST_POLYGONS + 1]);
+        assert_eq!(cells_of_drawn(&many), Err(PolygonProblem::TooFine));
+        let jagged = DrawnArea::Polygon(vec![path; MOST_CORNERS]);
+        assert_eq!(cells_of_drawn(&jagged), Err(PolygonProblem::TooFine));
     }
 
     #[test]

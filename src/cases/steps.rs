@@ -255,6 +255,7 @@ fn start_over(case: &mut Case) -> Result<(), Refusal> {
     case.verified_at = None;
     case.ceiling = None;
     case.budget = None;
+    case.audience = None;
     case.updates = 0;
     case.closed_at = None;
     case.outcome = None;

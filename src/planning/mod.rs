@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::facts::Facts;
 pub use self::facts::{Alerted, alerted};
-use self::schedule::Schedule;
+use self::schedule::{Schedule, held_from};
 use crate::area::{self, AreaError, DistanceTable, Plan, PlanChange, Settings};
 use crate::config::Config;
 use crate::model::{Actor, AlertId, AlertRecord, Case, Cell, PlanCause, WaveState};
@@ -64,6 +64,7 @@ pub struct Draft {
     /// The probability, by this plan, of the cells released so far.
     pub released_mass: f64,
     waves_from: Timestamp,
+    last_number: i64,
 }
 
 impl Planner {
@@ -119,20 +120,19 @@ impl Planner {
             released: &cells,
             from: waves_from,
             now: clock,
+            next_due: goes_on.and(open.iter().map(|wave| wave.due_at).min()),
             due_through: open
                 .iter()
                 .filter(|wave| goes_on.is_some() && wave.due_at <= clock)
                 .map(|wave| wave.plan_wave)
                 .max(),
-            held_from: open
-                .iter()
-                .filter(|wave| wave.state == WaveState::Held)
-                .map(|wave| wave.plan_wave)
-                .min(),
+            held_from: held_from(&open, goes_on.is_some()),
         };
         let (waves, released_mass) = schedule.next(&plan);
+        let numbers = released.iter().chain(&open).map(|wave| wave.number);
         Ok(Draft {
             change: before.map(|before| area::change(&before.plan, &plan)),
+            last_number: numbers.max().unwrap_or(0),
             waves,
             released,
             released_mass,
@@ -235,7 +235,8 @@ pub fn read_table(own: Option<&Path>) -> anyhow::Result<DistanceTable> {
     shipped.with_rows(&text).with_context(named)
 }
 
-/// Stores a plan and its waves, numbered after those that are released; gives the plan's version.
+/// Stores a plan and its waves; gives the plan's version. They are numbered after all before them, also those
+/// that they replace: whoever approves one by its number approves what they saw.
 async fn keep(
     tx: &mut Tx,
     case: &Case,
@@ -246,8 +247,7 @@ async fn keep(
 ) -> Result<i64, StoreError> {
     let (plan, version) =
         plans::add(tx, case.id, now, why, draft.change.as_ref(), &draft.plan).await?;
-    let last = draft.released.iter().map(|wave| wave.number).max();
-    for (number, wave) in (last.unwrap_or(0) + 1..).zip(&draft.waves) {
+    for (number, wave) in (draft.last_number + 1..).zip(&draft.waves) {
         plans::add_wave(tx, alert, plan, number, wave).await?;
     }
     Ok(version)

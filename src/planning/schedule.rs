@@ -6,8 +6,8 @@ use h3o::{CellIndex, Resolution};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::area::Plan;
-use crate::model::Cell;
-use crate::store::plans::NewWave;
+use crate::model::{Cell, WaveState};
+use crate::store::plans::{NewWave, Wave};
 
 /// What the waves of a plan depend on beside the plan.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub struct Schedule<'a> {
     pub from: Timestamp,
     /// Now; for a paused case, when it was paused.
     pub now: Timestamp,
+    /// If the waves go on: when the first of those that are replaced is or was due. Nothing goes out before,
+    /// and what was due does not become due anew.
+    pub next_due: Option<Timestamp>,
     /// The number in its plan of the last wave that was due already: it and those before stay due.
     pub due_through: Option<i64>,
     /// The number in its plan of the first wave that an operator holds back.
@@ -25,7 +28,7 @@ pub struct Schedule<'a> {
 }
 
 impl Schedule<'_> {
-    /// The plan's waves without the cells that are released already, those that are due now in one; and
+    /// The plan's waves without the cells that are released already, those that are due together in one; and
     /// the probability that the released cells have by this plan.
     #[must_use]
     pub fn next(&self, plan: &Plan) -> (Vec<NewWave>, f64) {
@@ -57,18 +60,19 @@ impl Schedule<'_> {
             released_mass += gone.iter().map(|(_, p)| p).sum::<f64>();
             let plan_wave = i64::from(planned.number);
             let delay = SignedDuration::try_from(planned.delay).unwrap_or(SignedDuration::MAX);
-            let due_at = if self.due_through.is_some_and(|number| plan_wave <= number) {
-                self.now
+            let by_delay = from.saturating_add(delay).unwrap_or(Timestamp::MAX);
+            let was_due = self.due_through.is_some_and(|number| plan_wave <= number);
+            let next_due = self.next_due.unwrap_or(self.now);
+            let due_at = if was_due || by_delay <= self.now {
+                next_due
             } else {
-                from.saturating_add(delay)
-                    .unwrap_or(Timestamp::MAX)
-                    .max(self.now)
+                by_delay.max(next_due)
             };
             let held = self.held_from.is_some_and(|number| plan_wave >= number);
             let mass = cells.iter().map(|(_, p)| p).sum();
             match waves.last_mut() {
                 _ if cells.is_empty() => {}
-                Some(last) if due_at <= self.now && last.held == held => {
+                Some(last) if due_at <= self.now.max(last.due_at) && last.held == held => {
                     last.plan_wave = plan_wave;
                     last.mass += mass;
                     last.cells.extend(cells);
@@ -86,13 +90,27 @@ impl Schedule<'_> {
     }
 }
 
+/// From which wave of a new plan on an operator's hold stays, given the waves that it replaces, in order. A
+/// hold on the first of them is one on whatever would go out in its place, if the waves go on.
+#[must_use]
+pub fn held_from(open: &[Wave], goes_on: bool) -> Option<i64> {
+    let is_held = |wave: &Wave| wave.state == WaveState::Held;
+    if goes_on && open.first().is_some_and(is_held) {
+        return Some(1);
+    }
+    open.iter()
+        .filter(|wave| is_held(wave))
+        .map(|wave| wave.plan_wave)
+        .min()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::area::{DistanceTable, PlanInputs, Settings, compact, plan};
-    use crate::model::{Category, Environment, Mobility, Position, Profile};
+    use crate::model::{AlertId, Category, Environment, Mobility, PlanId, Position, Profile};
 
     fn planned(category: Category) -> Plan {
         let profile = Profile {
@@ -124,6 +142,7 @@ mod tests {
             released,
             from: at(0),
             now: at(now),
+            next_due: None,
             due_through: None,
             held_from,
         }
@@ -164,11 +183,47 @@ mod tests {
         let plan = planned(Category::Dementia);
         let schedule = Schedule {
             due_through: Some(2),
+            next_due: Some(at(3)),
             ..schedule(&[], 5, None)
         };
         let (waves, _) = schedule.next(&plan);
         let due: Vec<Timestamp> = waves.iter().map(|wave| wave.due_at).collect();
-        assert_eq!(due, [at(5), at(120)]);
+        assert_eq!(due, [at(3), at(120)], "since when it was");
+    }
+
+    #[test]
+    fn nothing_goes_out_before_the_next_wave_would_have() {
+        let plan = planned(Category::Dementia);
+        let schedule = Schedule {
+            next_due: Some(at(30)),
+            ..schedule(&[], 10, None)
+        };
+        let (waves, _) = schedule.next(&plan);
+        let due: Vec<Timestamp> = waves.iter().map(|wave| wave.due_at).collect();
+        assert_eq!(due, [at(30), at(120)], "the likeliest, too");
+    }
+
+    #[test]
+    fn a_hold_on_what_comes_next_stays_on_whatever_does() {
+        let wave = |plan_wave, state| Wave {
+            alert: AlertId::fresh(),
+            number: plan_wave,
+            plan: PlanId::fresh(),
+            plan_wave,
+            mass: 0.5,
+            cells: Vec::new(),
+            due_at: at(30),
+            state,
+            approval: None,
+            approved_by: None,
+            released_at: None,
+        };
+        let (held, free) = (WaveState::Held, WaveState::Waiting);
+        assert_eq!(held_from(&[wave(2, free), wave(3, free)], true), None);
+        assert_eq!(held_from(&[wave(2, free), wave(3, held)], true), Some(3));
+        assert_eq!(held_from(&[wave(2, held), wave(3, free)], true), Some(1));
+        // Somebody learnt where the person is: that goes out.
+        assert_eq!(held_from(&[wave(2, held), wave(3, free)], false), Some(2));
     }
 
     #[test]

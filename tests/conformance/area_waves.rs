@@ -16,6 +16,7 @@ const LON: f64 = -2.0943;
 
 conformance! {
     a_wave_waits_while_a_sighting_is_checked,
+    a_stream_of_sightings_holds_no_wave_for_ever,
     a_due_wave_is_planned_anew_and_goes_out,
     an_operators_hold_outlives_a_new_plan,
     a_pause_moves_the_waves_of_a_new_plan_too,
@@ -75,6 +76,41 @@ async fn a_wave_waits_while_a_sighting_is_checked(house: House) {
         .age("sightings", "received_at", SignedDuration::from_mins(16))
         .await;
     rounds(3).await;
+}
+
+async fn a_stream_of_sightings_holds_no_wave_for_ever(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    operator.verify(&case).await;
+    until("the first wave", async || {
+        let first = dispatch(&operator, &case).await["waves"][0]["state"].clone();
+        (first == "released").then_some(())
+    })
+    .await;
+    // The second was due 16 minutes ago, its plan is old, and somebody has just been seen again.
+    seen(&agency, &case, LAT, LON, ago(now, 5)).await;
+    for (table, column) in [
+        ("plans", "made_at"),
+        ("alerts", "waves_from"),
+        ("waves", "released_at"),
+        ("waves", "due_at"),
+    ] {
+        house
+            .age(table, column, SignedDuration::from_mins(46))
+            .await;
+    }
+    until("the second wave", async || {
+        let states = dispatch(&operator, &case).await["waves"].clone();
+        let released = |wave: &&serde_json::Value| wave["state"] == "released";
+        (states.as_array()?.iter().filter(released).count() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(
+        text(&plan(&operator, &case).await, "/why/cause"),
+        "wave_due"
+    );
 }
 
 async fn a_due_wave_is_planned_anew_and_goes_out(house: House) {
@@ -172,14 +208,33 @@ async fn an_operators_hold_outlives_a_new_plan(house: House) {
         ),
         (json!(false), json!(true))
     );
+    // Who approves what is no longer there approves nothing else.
     second
-        .post(&format!("{path}/waves/3/approve"), &json!({}))
+        .post(&format!("{path}/waves/2/approve"), &json!({}))
         .await
-        .ok();
-    assert_eq!(
-        dispatch(&operator, &case).await["waves"][2]["state"],
-        "waiting"
+        .refused(404);
+    // What comes of a search keeps a hold, too, and goes out no sooner.
+    let before = dispatch(&operator, &case).await["waves"].clone();
+    let far = json!({"searched_at": ago(now, 1), "detection": 0.5,
+        "cells": [cell_at(LAT + 0.02, LON).to_string()]});
+    agency.post(&format!("{path}/searches"), &far).await.ok();
+    let waves = dispatch(&operator, &case).await["waves"].clone();
+    let open: Vec<_> = waves
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|wave| wave["state"] != "released")
+        .collect();
+    assert!(!open.is_empty());
+    assert!(open.iter().all(|wave| wave["state"] == "held"), "{waves:#}");
+    assert!(
+        text(open[0], "/due_at") >= text(&before[2], "/due_at"),
+        "{waves:#}"
     );
+    let approve = format!("{path}/waves/{}/approve", number(open[0], "/number"));
+    second.post(&approve, &json!({})).await.ok();
+    let waves = dispatch(&operator, &case).await["waves"].clone();
+    assert_eq!(waves[2]["state"], "waiting");
 }
 
 async fn a_pause_moves_the_waves_of_a_new_plan_too(house: House) {

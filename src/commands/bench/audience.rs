@@ -22,7 +22,7 @@ const RADII_KM: [f64; 5] = [1.0, 3.0, 5.0, 10.0, 50.0];
 const CHURN_KM: f64 = 5.0;
 /// How long people move before that is searched, in seconds.
 const CHURN_S: u64 = 20;
-/// Rows written on each side when uploads are compared; those of Homeward are its first, too.
+/// Most rows written on each side in a round of comparing uploads; those of Homeward are its first, too.
 const COMPARED_ROWS: u32 = 100_000;
 /// People told to Redis at once.
 const PIECE: u32 = 1_000;
@@ -57,10 +57,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     config.database_url.clone_from(&args.database_url);
     config.dispatch.workers = 2;
     config.dispatch.poll_ms = 10;
-    ensure!(
-        args.subscribers > COMPARED_ROWS * args.rounds,
-        "more subscribers are needed"
-    );
+    ensure!(args.rounds > 0, "--rounds must be at least 1");
     let population = Arc::new(Population::read(args.population.as_deref())?);
     let ground = Ground::start(config).await?;
     ground.lanes("hold").await?;
@@ -109,11 +106,12 @@ async fn uploads(
     population: &Arc<Population>,
     args: &Args,
 ) -> anyhow::Result<Value> {
+    let rows = (args.subscribers / (2 * args.rounds)).min(COMPARED_ROWS);
     upload::bare_table(direct).await?;
     let now = ground.store.now().await?;
     let (mut new, mut bare, mut moved, mut bare_moved) = (vec![], vec![], vec![], vec![]);
     for round in 0..args.rounds {
-        let numbers = round * COMPARED_ROWS..(round + 1) * COMPARED_ROWS;
+        let numbers = round * rows..(round + 1) * rows;
         let people: Vec<_> = numbers
             .clone()
             .map(|number| population.subscriber(number))
@@ -121,11 +119,11 @@ async fn uploads(
         bare.push(upload::bare(direct, &people, now).await?);
         new.push(upload::homeward(ground, population, numbers, now).await?);
     }
-    let rest = args.rounds * COMPARED_ROWS..args.subscribers;
+    let rest = args.rounds * rows..args.subscribers;
     let all = upload::homeward(ground, population, rest, now).await?;
     let later = ground.store.now().await?;
     for round in 0..args.rounds {
-        let numbers = round * COMPARED_ROWS..(round + 1) * COMPARED_ROWS;
+        let numbers = round * rows..(round + 1) * rows;
         let people: Vec<_> = numbers
             .clone()
             .map(|number| population.subscriber(number))
@@ -133,7 +131,7 @@ async fn uploads(
         bare_moved.push(upload::bare(direct, &people, later).await?);
         moved.push(upload::homeward(ground, population, numbers, later).await?);
     }
-    let again = upload::homeward(ground, population, 0..COMPARED_ROWS, later).await?;
+    let again = upload::homeward(ground, population, 0..rows, later).await?;
     direct.execute("DROP TABLE bench_upsert").await?;
     let [new, bare, moved, bare_moved] = [new, bare, moved, bare_moved].map(median);
     say(&format!(
@@ -141,7 +139,7 @@ async fn uploads(
          {bare_moved:.0} ({:.2}); unchanged {again:.0}; the other {} new {all:.0}",
         new / bare,
         moved / bare_moved,
-        args.subscribers - args.rounds * COMPARED_ROWS,
+        args.subscribers - args.rounds * rows,
     ))?;
     Ok(json!({
         "new_rows_per_s": new, "bare_new_rows_per_s": bare, "later_rows_per_s": moved,
@@ -154,6 +152,13 @@ async fn searches(peers: &mut [Peer], points: &[Position]) -> anyhow::Result<Val
     let mut table = Vec::new();
     for km in RADII_KM {
         let row = search(peers, points, km).await?;
+        let found = |one: &Value| one["found"].as_u64().unwrap_or(0);
+        let people = row.as_array().into_iter().flatten();
+        let most = people.map(found).max().unwrap_or(0);
+        ensure!(
+            found(&row[0]) == most,
+            "somebody within {km} km was missed: {row}"
+        );
         say(&format!("search {km:>4} km: {}", line(&row)))?;
         table.push(json!({ "km": km, "peers": row }));
     }
