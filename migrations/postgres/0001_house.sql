@@ -250,6 +250,7 @@ CREATE TABLE persons (
     -- When an app sent it, to the week: a key that nobody uses any more is forgotten.
     sent_at BIGINT NOT NULL
 );
+CREATE INDEX persons_by_number ON persons (number);
 CREATE INDEX persons_by_sent_at ON persons (sent_at);
 
 -- One row that counts how often subscribers got another person's number.

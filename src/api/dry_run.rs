@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 use super::views::{Count, counts_view};
 use super::{House, auth};
-use crate::cases::visible;
+use crate::cases::{Refusal, visible};
 use crate::dispatch::dry_run;
-use crate::model::{AppId, Caller, CaseId, CaseState, WaveState};
-use crate::store::{alerts, holders, plans};
+use crate::model::{AppId, Caller, CaseId, PlanCause};
+use crate::store::{alerts, holders};
 
-/// Who would be told by each wave of the case's plan that has not gone out, if it went out now.
+/// Who would be told by each wave that a new plan would have ahead, if it went out now.
 pub(super) async fn dry_run_of(
     house: &House,
     caller: &Caller,
@@ -24,23 +24,25 @@ pub(super) async fn dry_run_of(
     auth::operator(caller)?;
     let mut session = house.dispatch.store.read().await?;
     let case = visible(&mut session, caller, id).await?;
-    let open = matches!(case.state, CaseState::Active | CaseState::Paused);
-    let Some(alert) = alerts::newest(&mut session, id).await?.filter(|_| open) else {
-        let problem = "the case is not open: its waves are planned when it is verified";
+    let alert = alerts::newest(&mut session, id).await?;
+    let Some(alert) = alert.filter(|alert| alert.closed_at.is_none()) else {
+        let problem = "the case has no open alert: it has to be verified first";
         return Err(Problem::new(StatusCode::CONFLICT, problem));
     };
-    let ahead = plans::waves(&mut session, alert.id)
-        .await?
-        .into_iter()
-        .filter(|wave| {
-            matches!(
-                wave.state,
-                WaveState::Waiting | WaveState::Approval | WaveState::Held
-            )
-        });
-    let waves: Vec<_> = ahead.map(|wave| (wave.number, wave.cells)).collect();
-    let config = &house.dispatch.config;
-    let rounds = dry_run(&mut session, config, &case, Some(alert.id), &waves).await?;
+    let (config, planner) = (&house.dispatch.config, &house.desk.planner);
+    let now = session.now().await?;
+    let because = PlanCause::Requested;
+    let draft = planner
+        .draft(&mut session, &case, Some(&alert), because, now)
+        .await;
+    let draft = draft.map_err(Refusal::from)?;
+    let last = draft
+        .released
+        .iter()
+        .map(|wave| wave.number)
+        .max()
+        .unwrap_or(0);
+    let rounds = dry_run(&mut session, config, &case, alert.id, last, &draft.waves).await?;
     let names: BTreeMap<AppId, String> = holders::apps(&mut session)
         .await?
         .into_iter()

@@ -9,7 +9,7 @@ use h3o::Resolution;
 use jiff::{SignedDuration, Timestamp};
 
 use super::sync::Entry;
-use crate::model::{AppId, Cell, PersonNumber};
+use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
 use crate::store::persons;
 use crate::store::subscribers::{Known, SubscriberRow};
 use crate::store::{Store, StoreError, Tx};
@@ -20,7 +20,8 @@ const NUMBER_REGION: Resolution = Resolution::Five;
 /// How exactly it is known when a key was last sent: a write for every upload would cost too much.
 const SENT_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// The person number of each entry: by person key, else the one its token has, else a new one.
+/// The person number of each entry: by person key, else the one its token has, else a new one. A token
+/// that came with a key and now comes with keys nobody knows has been passed on: that is somebody new.
 pub(super) async fn numbers(
     store: &Store,
     entries: &[(&Entry, Option<Known>)],
@@ -40,7 +41,14 @@ pub(super) async fn numbers(
         .iter()
         .map(|(entry, known)| {
             let of_key = entry.person_keys.iter().find_map(|key| by_key.get(key));
-            let of_token = || known.map(|known| known.person);
+            let passed_on = |known: &Known| {
+                known.flags.has(SubscriberFlags::SHARED) && !entry.person_keys.is_empty()
+            };
+            let of_token = || {
+                known
+                    .filter(|known| !passed_on(known))
+                    .map(|known| known.person)
+            };
             of_key
                 .map(|key| key.number)
                 .or_else(of_token)
@@ -117,7 +125,7 @@ async fn united(
             .collect::<Vec<_>>()
         {
             let mut tx = store.begin().await?;
-            persons::unite(&mut tx, from, to, &entry.person_keys).await?;
+            persons::unite(&mut tx, from, to).await?;
             tx.commit().await?;
             by_key
                 .values_mut()
@@ -129,19 +137,40 @@ async fn united(
     Ok(numbers)
 }
 
+/// Has each entry's number be the one that its keys stand for now, and stay so until the transaction
+/// ends: two numbers may have become one since [`numbers`] looked.
+pub(super) async fn settle(
+    tx: &mut Tx,
+    entries: &[(&Entry, Option<Known>)],
+    numbers: &mut [PersonNumber],
+) -> Result<(), StoreError> {
+    let keys: Vec<Vec<u8>> = entries
+        .iter()
+        .flat_map(|(entry, _)| &entry.person_keys)
+        .cloned()
+        .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let by_key = persons::hold_keys(tx, &keys).await?;
+    for ((entry, _), number) in entries.iter().zip(numbers) {
+        let of_keys = entry.person_keys.iter().filter_map(|key| by_key.get(key));
+        *number = of_keys.min().copied().unwrap_or(*number);
+    }
+    Ok(())
+}
+
 /// Gives the rows just written the numbers that their keys stand for.
 pub(super) async fn follow_keys(
     tx: &mut Tx,
     app: AppId,
-    entries: &[(&Entry, Option<Known>)],
     rows: &[SubscriberRow],
 ) -> Result<(), StoreError> {
-    let keyed = entries
+    let keyed = rows
         .iter()
-        .zip(rows)
-        .filter(|((entry, _), _)| !entry.person_keys.is_empty());
+        .filter(|row| row.flags.has(SubscriberFlags::SHARED) && row.cell.is_some());
     let keyed: Vec<_> = keyed
-        .map(|(_, row)| (row.token.clone(), row.person, row.seen_at))
+        .map(|row| (row.token.clone(), row.person, row.seen_at))
         .collect();
     if keyed.is_empty() {
         return Ok(());

@@ -44,13 +44,22 @@ impl Entry {
         self.cell.map(|_| self.token.as_slice())
     }
 
+    /// What the row says then: a deleted one still shows that its token came with a key.
+    fn flags_after(&self, known: Option<&Known>) -> SubscriberFlags {
+        let kept = match (self.cell, known) {
+            (None, Some(known)) => known.flags.0 & SubscriberFlags::SHARED,
+            _ => 0,
+        };
+        SubscriberFlags(self.flags | kept)
+    }
+
     /// Whether this says anything new. An app may write twice within one tick of its clock; then what
     /// comes later counts, so that no opt-out is lost.
     fn changes(&self, known: Option<&Known>) -> bool {
         let Some(known) = known else { return true };
         let says = (
             self.cell.map_or(0, Cell::to_i64),
-            self.flags,
+            self.flags_after(Some(known)).0,
             self.muted_until_ms,
         );
         match known.seen_at_ms.cmp(&self.at.as_millisecond()) {
@@ -222,22 +231,23 @@ async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64,
     // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
     // newcomers go to where their neighbours go.
     fresh.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
-    let numbers = persons::numbers(store, &fresh, now).await?;
+    let mut numbers = persons::numbers(store, &fresh, now).await?;
+    let mut tx = store.begin().await?;
+    persons::settle(&mut tx, &fresh, &mut numbers).await?;
     let rows: Vec<SubscriberRow> = fresh
         .iter()
         .zip(numbers)
-        .map(|((entry, _), person)| SubscriberRow {
+        .map(|((entry, known), person)| SubscriberRow {
             token: entry.token.clone(),
             cell: entry.cell,
             person,
             seen_at: entry.at,
-            flags: SubscriberFlags(entry.flags),
+            flags: entry.flags_after(known.as_ref()),
             muted_until_ms: entry.muted_until_ms,
         })
         .collect();
-    let mut tx = store.begin().await?;
     let changed = subscribers::write(&mut tx, app, &rows).await?;
-    persons::follow_keys(&mut tx, app, &fresh, &rows).await?;
+    persons::follow_keys(&mut tx, app, &rows).await?;
     tx.commit().await?;
     Ok(changed)
 }

@@ -148,8 +148,9 @@ impl Tally<'_> {
 struct Lists<'a> {
     this_alert: RoaringBitmap,
     this_round: Option<&'a RoaringBitmap>,
-    /// Of other alerts in the last week, and whether it was within a day.
-    others: Vec<(&'a RoaringBitmap, bool)>,
+    /// Of other alerts in the last week, and whether it was within a day; the rounds of an alert follow
+    /// each other.
+    others: Vec<(AlertId, &'a RoaringBitmap, bool)>,
 }
 
 fn by_block<'a>(known: &Known<'a>) -> HashMap<i64, Lists<'a>> {
@@ -164,8 +165,11 @@ fn by_block<'a>(known: &Known<'a>) -> HashMap<i64, Lists<'a>> {
             }
         } else if list.budget == known.moment.budget && age < WEEK {
             let lists = blocks.entry(list.block).or_default();
-            lists.others.push((&list.people, age < DAY));
+            lists.others.push((list.alert, &list.people, age < DAY));
         }
+    }
+    for lists in blocks.values_mut() {
+        lists.others.sort_unstable_by_key(|(alert, ..)| *alert);
     }
     blocks
 }
@@ -177,11 +181,15 @@ impl Lists<'_> {
             told_already: self.this_alert.contains(place),
             ..History::default()
         };
-        for (people, in_a_day) in &self.others {
-            if people.contains(place) {
-                history.alerts_in_a_week += 1;
-                history.alerts_in_a_day += u32::from(*in_a_day);
-            }
+        // Whoever was two persons until their keys were known may be in two rounds of an alert.
+        for rounds in self.others.chunk_by(|a, b| a.0 == b.0) {
+            let told = || {
+                rounds
+                    .iter()
+                    .filter(|(_, people, _)| people.contains(place))
+            };
+            history.alerts_in_a_week += u32::from(told().next().is_some());
+            history.alerts_in_a_day += u32::from(told().any(|(.., in_a_day)| *in_a_day));
         }
         history
     }
@@ -285,6 +293,23 @@ mod tests {
             "one in a day, two in a week"
         );
         assert_eq!(decision.blocks[&0].iter().collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn whoever_is_in_two_rounds_of_another_alert_was_told_of_one() {
+        let (alert, other) = (AlertId::fresh(), AlertId::fresh());
+        let lists = [told(other, 1, 3, &[5]), told(other, 2, 1, &[5])];
+        let apps = apps();
+        let known = Known {
+            alert,
+            round: 1,
+            told: &lists,
+            apps: &apps,
+            moment: &moment(),
+            room: None,
+        };
+        let decision = decide(&[candidate(1, 5)], &known);
+        assert_eq!(decision.counts[&(AppId(1), Reason::Told)], 1);
     }
 
     #[test]

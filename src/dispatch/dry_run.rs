@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use roaring::RoaringBitmap;
 
+use super::cost::goes_by_itself;
 use super::cut::cut;
 use super::decide::{Known, blocks, decide};
 use super::fanout::{moment_of, people_of, room_of};
@@ -12,6 +13,7 @@ use crate::area;
 use crate::audience::eligibility::WEEK;
 use crate::config::Config;
 use crate::model::{AlertId, App, AppId, CapBudget, Case, Cell, Reason, RoundKind};
+use crate::store::plans::NewWave;
 use crate::store::told::{self, Told};
 use crate::store::{Session, StoreError, holders, subscribers};
 
@@ -26,8 +28,8 @@ pub struct WouldTell {
     pub counts: BTreeMap<(AppId, Reason), i64>,
 }
 
-/// What these waves of an alert (number and cells, best first) would do if they went out now, one after
-/// the other. `alert` is the one that is open; nobody has been told of one that is not.
+/// What these waves of an open alert, numbered after the wave `last`, would do if they went out now, one
+/// after the other.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -35,8 +37,9 @@ pub async fn dry_run(
     session: &mut Session,
     config: &Config,
     case: &Case,
-    alert: Option<AlertId>,
-    waves: &[(i64, Vec<(Cell, f64)>)],
+    alert: AlertId,
+    last: i64,
+    waves: &[NewWave],
 ) -> Result<Vec<WouldTell>, StoreError> {
     let now = session.now().await?;
     let apps: HashMap<AppId, App> = holders::apps(session)
@@ -46,16 +49,22 @@ pub async fn dry_run(
         .collect();
     let budget = CapBudget::of(case.urgency, case.exercise);
     let moment = moment_of(case, budget, now, config);
-    let alert = alert.unwrap_or_else(AlertId::fresh);
     let mut room = room_of(session, case, alert).await?;
     let mut told_here: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
     let mut rounds = Vec::new();
-    for (place, (wave, cells)) in waves.iter().enumerate() {
-        let further = waves.get(place + 1).map_or(&[][..], |(_, cells)| cells);
+    for (place, wave) in waves.iter().enumerate() {
+        let next = waves.get(place + 1).filter(|wave| !wave.held);
+        let mut with_further = wave.cells.clone();
+        if let Some(next) = next
+            && goes_by_itself(session, &next.cells, next.mass, &config.approval).await?
+        {
+            with_further.extend(&next.cells);
+        }
         let parts = [
-            (RoundKind::Volunteers, [cells.as_slice(), further].concat()),
-            (RoundKind::Wave, cells.clone()),
+            (RoundKind::Volunteers, with_further),
+            (RoundKind::Wave, wave.cells.clone()),
         ];
+        let number = last + 1 + i64::try_from(place).unwrap_or(i64::MAX);
         for (kind, cells) in parts {
             let all: Vec<Cell> = cells.iter().map(|(cell, _)| *cell).collect();
             let ranges = area::ranges(&all);
@@ -103,7 +112,7 @@ pub async fn dry_run(
             }
             rounds.push(WouldTell {
                 kind,
-                wave: *wave,
+                wave: number,
                 counts,
             });
         }

@@ -168,8 +168,8 @@ async fn claim(
         .collect();
     late.sort_unstable();
     late.dedup();
-    for (alert, round) in late {
-        told::sent_late(&mut tx, alert, round, now).await?;
+    if !late.is_empty() {
+        told::sent_late(&mut tx, &late, now).await?;
     }
     tx.commit().await?;
     Ok(Window { batches, contents })

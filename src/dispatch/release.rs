@@ -4,20 +4,23 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::cost::{Cost, cost_of_wave};
+use super::cost::{Cost, cost_of_wave, goes_by_itself};
 use super::cut::{CutShard, cut};
 use super::{Dispatch, pause, shards};
 use prost::Message as _;
 
 use crate::alert::area::area as area_for_phones;
 use crate::area;
+use crate::config::Approval;
 use crate::model::{
     Actor, AlertId, AlertRecord, Case, CaseId, CaseState, Cell, PlanCause, RoundKind, WaveState,
 };
 use crate::planning::NoPlan;
 use crate::store::plans::{self, Wave, Why};
 use crate::store::rounds::{self, NewRound};
-use crate::store::{StoreError, Tx, alerts, cases, reach, sightings, subscribers, timeline};
+use crate::store::{
+    Session, StoreError, Tx, alerts, cases, reach, sightings, subscribers, timeline,
+};
 
 /// A plan as young as this is good for the next wave; an older one is made anew before it goes.
 const FRESH: SignedDuration = SignedDuration::from_mins(1);
@@ -123,11 +126,11 @@ async fn release_wave(
         }
     }
     let config = &dispatch.config.dispatch;
-    let limit = wave
-        .approved_by
-        .is_none()
-        .then_some(&dispatch.config.approval);
-    let cost = cost_of_wave(&mut tx, &wave, limit).await?;
+    let approval = &dispatch.config.approval;
+    let waves = plans::waves(&mut tx, alert.id).await?;
+    let next = next_cells(&mut tx, &waves, number, approval).await?;
+    let limit = wave.approved_by.is_none().then_some(approval);
+    let cost = cost_of_wave(&mut tx, &wave.cells, wave.mass, &next, limit).await?;
     if let Some(why) = &cost.needs_approval {
         return ask_for_approval(tx, case, wave, why, &cost, now).await;
     }
@@ -146,7 +149,7 @@ async fn release_wave(
     let waves = plans::waves(&mut tx, alert.id).await?;
     let (expires_at, next_sweep_at) = (now + config.issue_life(), now + config.sweep_every());
     let mut further = wave.cells.clone();
-    further.extend(next_cells(&waves, number));
+    further.extend(next);
     let mut release = Release {
         alert: &mut alert,
         wave: number,
@@ -259,9 +262,8 @@ async fn release_sweep(
         shard_people: dispatch.config.dispatch.shard_people,
         now,
     };
-    release
-        .volunteers(&mut tx, &next_cells(&waves, last))
-        .await?;
+    let next = next_cells(&mut tx, &waves, last, &dispatch.config.approval).await?;
+    release.volunteers(&mut tx, &next).await?;
     let round = release
         .round(&mut tx, RoundKind::Sweep, &shards, &[])
         .await?;
@@ -339,13 +341,22 @@ impl Release<'_> {
 }
 
 /// The cells of the wave after this one, if it goes out by itself.
-fn next_cells(waves: &[Wave], number: i64) -> Vec<(Cell, f64)> {
+async fn next_cells(
+    session: &mut Session,
+    waves: &[Wave],
+    number: i64,
+    approval: &Approval,
+) -> Result<Vec<(Cell, f64)>, StoreError> {
     let next = waves
         .iter()
         .filter(|wave| wave.number > number)
         .min_by_key(|wave| wave.number);
-    let next = next.filter(|wave| wave.state == WaveState::Waiting);
-    next.map(|wave| wave.cells.clone()).unwrap_or_default()
+    let Some(next) = next.filter(|wave| wave.state == WaveState::Waiting) else {
+        return Ok(Vec::new());
+    };
+    let approved = next.approved_by.is_some();
+    let goes = approved || goes_by_itself(session, &next.cells, next.mass, approval).await?;
+    Ok(if goes { next.cells.clone() } else { Vec::new() })
 }
 
 /// The cells of all released waves with their probability of area, best first.

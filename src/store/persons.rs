@@ -48,10 +48,17 @@ statements! {
         sqlite: "UPDATE persons SET sent_at = $1
                  WHERE key IN (SELECT unhex(value->>0) FROM json_each($2))"
     }
+    HOLD_KEYS {
+        postgres: "SELECT key, number FROM persons WHERE key = ANY($1) ORDER BY key FOR SHARE"
+        sqlite: "SELECT persons.key, persons.number
+                 FROM json_each($1) k CROSS JOIN persons WHERE persons.key = unhex(k.value->>0)"
+    }
+    LOCK_KEYS_OF {
+        postgres: "SELECT number FROM persons WHERE number IN ($1, $2) ORDER BY key FOR UPDATE"
+        sqlite: "SELECT number FROM persons WHERE number IN ($1, $2)"
+    }
     POINT_KEYS {
-        postgres: "UPDATE persons SET number = $1 WHERE key = ANY($2)"
-        sqlite: "UPDATE persons SET number = $1
-                 WHERE key IN (SELECT unhex(value->>0) FROM json_each($2))"
+        "UPDATE persons SET number = $2 WHERE number = $1"
     }
     FORGET_KEYS {
         "DELETE FROM persons WHERE sent_at < $1"
@@ -184,8 +191,21 @@ pub async fn forget_keys(tx: &mut Tx, before: Timestamp) -> Result<u64, StoreErr
     tx.query(&FORGET_KEYS).bind(before.as_millisecond()).execute().await
 }
 
-/// Makes one person of two whose keys turned out to be one person's: the subscribers and keys of
-/// `from` are `to`'s from here on, and what `from` was told of, `to` was told of.
+/// The numbers that keys stand for, which they keep until the transaction ends.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn hold_keys(
+    tx: &mut Tx,
+    keys: &[Vec<u8>],
+) -> Result<HashMap<Vec<u8>, PersonNumber>, StoreError> {
+    let rows = tx.query(&HOLD_KEYS).bind_columns(&[Values::Bytes(keys)]).fetch_all().await?;
+    rows.iter().map(|row| Ok((row.get("key")?, row.get("number")?))).collect()
+}
+
+/// Makes one person of two whose keys turned out to be one person's: the subscribers and all keys of
+/// `from` are `to`'s from here on, and what `from` was told of, `to` was told of. Does nothing if no key
+/// stands for one of the two any more.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -193,10 +213,16 @@ pub async fn unite(
     tx: &mut Tx,
     from: PersonNumber,
     to: PersonNumber,
-    keys: &[Vec<u8>],
 ) -> Result<(), StoreError> {
+    // The keys come first: whoever writes subscribers by them now waits, and what they wrote is moved.
+    let rows = tx.query(&LOCK_KEYS_OF).bind(from).bind(to).fetch_all().await?;
+    let numbers: Vec<PersonNumber> =
+        rows.iter().map(|row| row.get("number")).collect::<Result<_, _>>()?;
+    if !numbers.contains(&from) || !numbers.contains(&to) {
+        return Ok(());
+    }
+    tx.query(&POINT_KEYS).bind(from).bind(to).execute().await?;
     tx.query(&MOVE_PERSON).bind(from).bind(to).execute().await?;
-    tx.query(&POINT_KEYS).bind(to).bind_columns(&[Values::Bytes(keys)]).execute().await?;
     told::carry_over(tx, &[(from, to)]).await?;
     tx.query(&COUNT_MOVE).execute().await.map(drop)
 }

@@ -109,9 +109,9 @@ statements! {
                  GROUP BY s.cell"
     }
     SELECT_SHARED {
-        postgres: "SELECT app_id, token, person, cell, seen_at FROM subscribers
+        postgres: "SELECT app_id, token, person, seen_at FROM subscribers
                    WHERE person = ANY($1) AND flags & 3 = 2"
-        sqlite: "SELECT app_id, token, person, cell, seen_at FROM subscribers
+        sqlite: "SELECT app_id, token, person, seen_at FROM subscribers
                  WHERE person IN (SELECT value FROM json_each($1)) AND flags & 3 = 2"
     }
     COUNT_OF_APP {
@@ -324,7 +324,7 @@ pub async fn volunteers_by_cell(
     rows.iter().map(|row| Ok((row.get("cell")?, row.get("people")?))).collect()
 }
 
-/// Where a person whom several apps share was seen by one of them.
+/// When a person whom several apps share was seen by one of them.
 #[derive(Debug, Clone)]
 pub struct SharedSeen {
     /// The person.
@@ -333,13 +333,11 @@ pub struct SharedSeen {
     pub app: AppId,
     /// The app's name for the device.
     pub token: Vec<u8>,
-    /// Where, as a subscriber cell's number.
-    pub cell: i64,
     /// When, in ms since 1970.
     pub seen_at_ms: i64,
 }
 
-/// All places where these shared persons are registered.
+/// Everywhere that these shared persons are registered.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -355,7 +353,6 @@ pub async fn shared(
                 person: row.get("person")?,
                 app: row.get("app_id")?,
                 token: row.get("token")?,
-                cell: row.get("cell")?,
                 seen_at_ms: row.get("seen_at")?,
             })
         })

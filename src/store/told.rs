@@ -46,7 +46,7 @@ statements! {
                  WHERE block IN (SELECT value FROM json_each($1))"
     }
     SELECT_BLOCKS {
-        "SELECT block FROM told WHERE alert_id = $1 AND round = $2 ORDER BY block"
+        "SELECT block FROM told WHERE alert_id = $1 AND round = $2"
     }
     MOVE_TOLD {
         "UPDATE told SET told_at = $3 WHERE alert_id = $1 AND round = $2 AND told_at < $3"
@@ -223,27 +223,33 @@ pub async fn carry_over(
     Ok(())
 }
 
-/// Counts a round's people as told only now, because its batches waited before they were sent. Locks
-/// the round's blocks.
+/// Counts the people of rounds as told only now, because their batches waited before they were sent.
+/// Locks all their blocks at once.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn sent_late(
     tx: &mut Tx,
-    alert: AlertId,
-    round: i64,
+    rounds: &[(AlertId, i64)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let rows = tx.query(&SELECT_BLOCKS).bind(alert).bind(round).fetch_all().await?;
-    let blocks = rows.iter().map(|row| row.get("block")).collect::<Result<Vec<i64>, _>>()?;
+    let mut blocks: Vec<i64> = Vec::new();
+    for (alert, round) in rounds {
+        let rows = tx.query(&SELECT_BLOCKS).bind(*alert).bind(*round).fetch_all().await?;
+        for row in &rows {
+            blocks.push(row.get("block")?);
+        }
+    }
     lock_blocks(tx, &blocks).await?;
-    tx.query(&MOVE_TOLD)
-        .bind(alert)
-        .bind(round)
-        .bind(now.as_millisecond())
-        .execute()
-        .await
-        .map(drop)
+    for (alert, round) in rounds {
+        tx.query(&MOVE_TOLD)
+            .bind(*alert)
+            .bind(*round)
+            .bind(now.as_millisecond())
+            .execute()
+            .await?;
+    }
+    Ok(())
 }
 
 /// How many people an alert has told, by its told-list.

@@ -21,6 +21,8 @@ conformance! {
     registering_again_starts_nothing_anew,
     whoever_is_known_by_another_secret_stays_the_same_person,
     two_keys_in_one_line_make_one_person_of_two,
+    all_keys_of_somebody_united_follow,
+    a_token_passed_on_to_somebody_unknown_is_somebody_new,
     whoever_gets_a_key_late_was_told_what_they_were_told,
     a_key_that_nobody_sends_any_more_is_forgotten,
 }
@@ -28,7 +30,8 @@ conformance! {
 on!(
     postgres_alone,
     Postgres,
-    whoever_gets_another_number_during_the_fan_out_is_read_again
+    whoever_gets_another_number_during_the_fan_out_is_read_again,
+    whoever_is_written_while_two_become_one_is_that_one
 );
 
 async fn a_person_in_two_apps_is_told_by_the_one_that_saw_them_last(house: House) {
@@ -314,6 +317,65 @@ async fn two_keys_in_one_line_make_one_person_of_two(house: House) {
     );
 }
 
+/// How many persons are behind all subscribers.
+async fn persons_known(house: &House) -> i64 {
+    let persons = "SELECT count(DISTINCT person) FROM subscribers";
+    house.database().number(persons).await
+}
+
+async fn all_keys_of_somebody_united_follow(house: House) {
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let (now, here) = (house.now().await, cell_at(LAT, LON));
+    let person = |token: &str| Person::new(token, here, now);
+    app.register(&[
+        person("a").known_as_both(1, 11),
+        person("b").known_as_both(2, 12),
+    ])
+    .await;
+    assert_eq!(persons_known(&house).await, 2);
+    app.register(&[person("c").known_as_both(1, 2)]).await;
+    assert_eq!(persons_known(&house).await, 1);
+    // By the keys that the line did not name.
+    app.register(&[person("d").known_as(11), person("e").known_as(12)])
+        .await;
+    assert_eq!(persons_known(&house).await, 1);
+}
+
+async fn a_token_passed_on_to_somebody_unknown_is_somebody_new(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let (one, two) = (
+        house.app("One", 100_000).await,
+        house.app("Two", 100_000).await,
+    );
+    house.serve(&[]).await;
+    let (now, here) = (house.now().await, cell_at(LAT, LON));
+    let person = |token: &str, minutes| Person::new(token, here, ago(now, minutes));
+    one.register(&[
+        person("phone", 20).known_as(1),
+        person("deleted", 20).known_as(2),
+    ])
+    .await;
+    two.register(&[
+        person("first", 20).known_as(1),
+        person("second", 20).known_as(2),
+    ])
+    .await;
+    one.put([json!({ "token": "deleted", "at": ago(now, 9), "delete": true })])
+        .await
+        .ok();
+    one.register(&[
+        person("phone", 8).known_as(3),
+        person("deleted", 8).known_as(4),
+    ])
+    .await;
+    let inboxes = [Inbox::open(&one).await, Inbox::open(&two).await];
+    let (_, issued) = alert(&agency, &operator, &filing(now, LAT, LON)).await;
+    for inbox in &inboxes {
+        assert_eq!(inbox.once(&issued, Kind::Issue).len(), 2);
+    }
+}
+
 async fn whoever_gets_a_key_late_was_told_what_they_were_told(house: House) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
     let (one, two) = (
@@ -413,4 +475,34 @@ async fn whoever_gets_another_number_during_the_fan_out_is_read_again(house: Hou
     let (told, reasons) = Rounds::of(&house.sweep(&operator, &case).await).last_counts();
     assert_eq!((told, reasons["told_already"]), (0, 1));
     assert_eq!(inbox.once(&issued, Kind::Issue).len(), 1);
+}
+
+/// An upload looks up the numbers of its keys before it writes; what becomes of them meanwhile counts.
+async fn whoever_is_written_while_two_become_one_is_that_one(house: House) {
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let (now, here) = (house.now().await, cell_at(LAT, LON));
+    let person = |token: &str| Person::new(token, here, now);
+    app.register(&[person("a").known_as(1)]).await;
+    app.register(&[person("b").known_as(2)]).await;
+    let number = "SELECT person FROM subscribers WHERE token = ";
+    let to = house.database().number(&format!("{number}'a'")).await;
+    let from = house.database().number(&format!("{number}'b'")).await;
+
+    let (mut tx, _) = house.begin().await;
+    persons::unite(&mut tx, PersonNumber(from), PersonNumber(to))
+        .await
+        .unwrap();
+    let late = [person("late").known_as(2)];
+    let commit = async {
+        until("the upload waits for the key", async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                AND wait_event_type = 'Lock' AND query LIKE '%persons%FOR SHARE%'";
+            (house.database().number(waiting).await == 1).then_some(())
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    tokio::join!(app.register(&late), commit);
+    assert_eq!(persons_known(&house).await, 1);
 }

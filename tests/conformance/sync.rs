@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use homeward::alert::proto::v1::Kind;
+use homeward::audience::sync::CHUNK_LINES;
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -111,26 +112,28 @@ async fn all_or_none(house: House) {
     assert_eq!(refused["errors"].as_array().unwrap().len(), bad.len());
     assert_eq!(registered(&app).await, 0);
     // One bad line at the very end of more than a chunk.
-    let people = Person::many("p", 2_500, cell_at(LAT, LON), now);
+    let many = CHUNK_LINES as i64 + 1;
+    let people = Person::many("p", CHUNK_LINES + 1, cell_at(LAT, LON), now);
     let lines: Vec<String> = people.iter().map(|one| one.line().to_string()).collect();
     let body = lines.join("\n");
     let refused = put(&app, "?atomic=true", format!("{body}\nnonsense"))
         .await
         .refused(422);
-    assert_eq!(number(&refused, "/errors/0/line"), 2_501);
+    assert_eq!(number(&refused, "/errors/0/line"), many + 1);
     assert_eq!(registered(&app).await, 0);
     assert_eq!(
         number(&put(&app, "?atomic=true", body).await.ok(), "/changed"),
-        2_500
+        many
     );
-    assert_eq!(registered(&app).await, 2_500);
+    assert_eq!(registered(&app).await, many);
 }
 
 async fn lines_come_in_any_form_of_a_stream(house: House) {
     let app = house.app("Nearby", 1_000).await;
     house.serve(&[]).await;
     let now = house.now().await;
-    let lines: Vec<String> = Person::many("p", 1_700, cell_at(LAT, LON), now)
+    let many = CHUNK_LINES as i64 + 1;
+    let lines: Vec<String> = Person::many("p", CHUNK_LINES + 1, cell_at(LAT, LON), now)
         .iter()
         .map(|person| person.line().to_string())
         .collect();
@@ -145,9 +148,9 @@ async fn lines_come_in_any_form_of_a_stream(house: House) {
     let report = put(&app, "", stream).await.ok();
     assert_eq!(
         (number(&report, "/lines"), number(&report, "/refused")),
-        (1_700, 0)
+        (many, 0)
     );
-    assert_eq!(registered(&app).await, 1_700);
+    assert_eq!(registered(&app).await, many);
     let nothing = put(&app, "", "").await.ok();
     assert_eq!(
         (number(&nothing, "/lines"), number(&nothing, "/changed")),

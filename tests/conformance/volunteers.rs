@@ -17,8 +17,11 @@ const LON: f64 = -2.0943;
 conformance! {
     volunteers_hear_first_and_one_wave_further_out,
     a_volunteer_further_out_who_was_held_back_is_told_by_a_sweep,
+    volunteers_do_not_go_round_the_second_operator,
+    volunteers_further_out_count_towards_the_wave_they_hear_with,
     a_dry_run_tells_nobody_and_says_what_will_be,
     a_dry_run_keeps_to_the_ceiling,
+    a_dry_run_leaves_out_volunteers_of_a_wave_on_hold,
 }
 
 /// A subscriber's cell in the middle of each wave of a case filed here.
@@ -149,6 +152,51 @@ async fn a_volunteer_further_out_who_was_held_back_is_told_by_a_sweep(house: Hou
     house.sweep(&operator, &case).await;
     let told: Vec<String> = inbox.once(&alert, Kind::Issue).into_iter().collect();
     assert_eq!(told, ["came", "muted"]);
+}
+
+async fn volunteers_do_not_go_round_the_second_operator(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[("approval.recipients", "20")]).await;
+    let now = house.now().await;
+    let filing = filing(now, LAT, LON);
+    let cells = cells(&agency, &operator, &filing).await;
+    app.register(&Person::many("near", 3, cells[0], now)).await;
+    app.register(&Person::many("others", 18, cells[1], now))
+        .await;
+    app.register(&volunteers("first", 5, cells[1], now)).await;
+    let inbox = Inbox::open(&app).await;
+    let case = agency.file(&filing).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    let kinds = |shown: &Value| -> Vec<String> {
+        let rounds = shown["rounds"].as_array().unwrap().iter();
+        rounds
+            .map(|round| text(round, "/kind").to_owned())
+            .collect()
+    };
+    assert_eq!(kinds(&settled(&operator, &case).await), ["wave"]);
+    let swept = house.sweep(&operator, &case).await;
+    assert_eq!(kinds(&swept), ["wave", "sweep"]);
+    assert_eq!(inbox.once(&alert, Kind::Issue).len(), 3);
+}
+
+async fn volunteers_further_out_count_towards_the_wave_they_hear_with(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[("approval.recipients", "20")]).await;
+    let now = house.now().await;
+    let filing = filing(now, LAT, LON);
+    let cells = cells(&agency, &operator, &filing).await;
+    app.register(&Person::many("near", 15, cells[0], now)).await;
+    app.register(&volunteers("first", 6, cells[1], now)).await;
+    let case = agency.file(&filing).await;
+    operator.verify(&case).await;
+    let wave = until("the wave to be stopped", async || {
+        let wave = dispatch(&operator, &case).await["waves"][0].clone();
+        (wave["state"] == "approval").then_some(wave)
+    })
+    .await;
+    assert_eq!(number(&wave, "/approval/subscribers"), 21);
 }
 
 async fn dry_run(operator: &Caller, case: &str) -> Value {
@@ -285,4 +333,35 @@ async fn a_dry_run_keeps_to_the_ceiling(house: House) {
         .collect();
     assert_eq!(told, [25, 5]);
     assert_eq!(number(&foreseen, "/rounds/1/not_told/ceiling"), 20);
+}
+
+async fn a_dry_run_leaves_out_volunteers_of_a_wave_on_hold(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let filing = filing(now, LAT, LON);
+    let cells = cells(&agency, &operator, &filing).await;
+    let case = agency.file(&filing).await;
+    operator.verify(&case).await;
+    settled(&operator, &case).await;
+    for (wave, cell) in (2..).zip(&cells[1..3]) {
+        app.register(&volunteers(&format!("first{wave}"), 5, *cell, now))
+            .await;
+    }
+    let first = async || {
+        let rounds = dry_run(&operator, &case).await["rounds"].clone();
+        assert_eq!(
+            (&rounds[0]["kind"], &rounds[0]["wave"]),
+            (&json!("volunteers"), &json!(2))
+        );
+        number(&rounds[0], "/in_area")
+    };
+    assert_eq!(first().await, 10);
+    let hold = format!("/v1/cases/{case}/waves/3/hold");
+    operator.post(&hold, &json!({})).await.ok();
+    assert_eq!(first().await, 5);
+    agency.close(&case).await;
+    let path = format!("/v1/cases/{case}/replan?dry_run=true");
+    operator.post(&path, &json!({})).await.refused(409);
 }
