@@ -357,7 +357,7 @@ mod tests {
             volunteers_only in any::<bool>(), exercise in any::<bool>(),
         ) {
             let budget = if exercise { CapBudget::Exercise } else { CapBudget::Usual };
-            let moment = Moment { volunteers_only, budget, ..moment() };
+            let moment = Moment { budget, volunteers_only, ..moment() };
             let mut one = candidate();
             one.flags = SubscriberFlags(flags & !SubscriberFlags::DELETED);
             one.seen_hour -= hours_old;
