@@ -229,10 +229,12 @@ CREATE INDEX waves_waiting ON waves (due_at) WHERE state = 'waiting';
 -- The audience.
 
 -- Person numbers are given out by region (a coarse H3 cell), so that neighbours' numbers lie close
--- together: person number = block x 65536 + place. Fan-out locks rows here; they never change.
+-- together: person number = block x 65536 + place. Fan-out locks rows here.
 CREATE TABLE person_blocks (
     block BIGINT GENERATED ALWAYS AS IDENTITY CONSTRAINT person_blocks_pk PRIMARY KEY,
-    region BIGINT NOT NULL
+    region BIGINT NOT NULL,
+    -- How often subscribers whose number lies here got another one.
+    moves BIGINT NOT NULL DEFAULT 0
 );
 
 -- The block that a region's newcomers get their numbers from.
@@ -252,12 +254,6 @@ CREATE TABLE persons (
 );
 CREATE INDEX persons_by_number ON persons (number);
 CREATE INDEX persons_by_sent_at ON persons (sent_at);
-
--- One row that counts how often subscribers got another person's number.
-CREATE TABLE person_moves (
-    moves BIGINT NOT NULL
-);
-INSERT INTO person_moves (moves) VALUES (0);
 
 CREATE TABLE subscribers (
     app_id INTEGER NOT NULL CONSTRAINT subscribers_app_fk REFERENCES apps (id),

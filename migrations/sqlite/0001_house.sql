@@ -232,7 +232,9 @@ CREATE INDEX waves_waiting ON waves (due_at) WHERE state = 'waiting';
 -- together: person number = block x 65536 + place.
 CREATE TABLE person_blocks (
     block INTEGER PRIMARY KEY AUTOINCREMENT,
-    region INTEGER NOT NULL
+    region INTEGER NOT NULL,
+    -- How often subscribers whose number lies here got another one.
+    moves INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The block that a region's newcomers get their numbers from.
@@ -252,12 +254,6 @@ CREATE TABLE persons (
 ) STRICT;
 CREATE INDEX persons_by_number ON persons (number);
 CREATE INDEX persons_by_sent_at ON persons (sent_at);
-
--- One row that counts how often subscribers got another person's number.
-CREATE TABLE person_moves (
-    moves INTEGER NOT NULL
-) STRICT;
-INSERT INTO person_moves (moves) VALUES (0);
 
 CREATE TABLE subscribers (
     app_id INTEGER NOT NULL CONSTRAINT subscribers_app_fk REFERENCES apps (id),

@@ -103,18 +103,21 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     };
 
-    let mut found;
-    let (candidates, blocks) = loop {
-        let moves = persons::moves(&mut tx).await?;
-        found = subscribers::candidates(&mut tx, shard.kind, &shard.ranges).await?;
-        let people = people_of(&mut tx, &found).await?;
-        let blocks = blocks(&people);
-        told::lock_blocks(&mut tx, &blocks).await?;
-        // Whoever got another number meanwhile must not be told under the old one.
-        if persons::moves(&mut tx).await? == moves {
-            break (people, blocks);
-        }
-    };
+    let before = persons::moves(&mut tx).await?;
+    let found = subscribers::candidates(&mut tx, shard.kind, &shard.ranges).await?;
+    let candidates = people_of(&mut tx, &found).await?;
+    let blocks = blocks(&candidates);
+    told::lock_blocks(&mut tx, &blocks).await?;
+    // Whoever got another number meanwhile must not be told under the old one: all are read again.
+    let after = persons::moves(&mut tx).await?;
+    if blocks
+        .iter()
+        .any(|block| before.get(block) != after.get(block))
+    {
+        rounds::hand_back(&mut tx, shard, now).await?;
+        tx.commit().await?;
+        return Ok(None);
+    }
     let lists = told::read(&mut tx, &blocks, alert.id, now - WEEK).await?;
     let apps: HashMap<AppId, App> = holders::apps(&mut tx)
         .await?

@@ -83,11 +83,13 @@ statements! {
     MOVE_PERSON {
         "UPDATE subscribers SET person = $2 WHERE person = $1 AND flags & 3 = 2"
     }
-    COUNT_MOVE {
-        "UPDATE person_moves SET moves = moves + 1"
+    COUNT_MOVES {
+        postgres: "UPDATE person_blocks SET moves = moves + 1 WHERE block = ANY($1)"
+        sqlite: "UPDATE person_blocks SET moves = moves + 1
+                 WHERE block IN (SELECT value FROM json_each($1))"
     }
     SELECT_MOVES {
-        "SELECT moves FROM person_moves"
+        "SELECT block, moves FROM person_blocks WHERE moves > 0"
     }
 }
 
@@ -224,7 +226,7 @@ pub async fn unite(
     tx.query(&POINT_KEYS).bind(from).bind(to).execute().await?;
     tx.query(&MOVE_PERSON).bind(from).bind(to).execute().await?;
     told::carry_over(tx, &[(from, to)]).await?;
-    tx.query(&COUNT_MOVE).execute().await.map(drop)
+    tx.query(&COUNT_MOVES).bind(Numbers(&[from.block()])).execute().await.map(drop)
 }
 
 /// Gives the subscribers just written the numbers that their person keys stand for (token, number and
@@ -249,7 +251,7 @@ pub async fn follow_keys(
     let (mut tokens, mut moves) = (Vec::new(), Vec::new());
     for row in &rows {
         tokens.push(row.get("token")?);
-        moves.push((row.get("person")?, row.get::<PersonNumber>("to_person")?));
+        moves.push((row.get::<PersonNumber>("person")?, row.get::<PersonNumber>("to_person")?));
     }
     let numbers: Vec<i64> = moves.iter().map(|(_, to)| to.0).collect();
     told::carry_over(tx, &moves).await?;
@@ -258,15 +260,18 @@ pub async fn follow_keys(
         .bind_columns(&[Values::Bytes(&tokens), Values::Int(&numbers)])
         .execute()
         .await?;
-    tx.query(&COUNT_MOVE).execute().await.map(drop)
+    let blocks: Vec<i64> = moves.iter().map(|(from, _)| from.block()).collect();
+    tx.query(&COUNT_MOVES).bind(Numbers(&blocks)).execute().await.map(drop)
 }
 
-/// Counts every time that subscribers got another person's number. Whoever reads subscribers, locks
-/// the blocks of their numbers and then finds another count must read them again: the numbers may be
-/// old ones, whose told-list is no longer added to.
+/// How often subscribers with a number in a block got another person's number, for each block in which
+/// that happened. Whoever reads subscribers, locks the blocks of their numbers and then finds another
+/// count for one of those must read them again: the numbers may be old ones, whose told-list is no longer
+/// added to.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn moves(session: &mut Session) -> Result<i64, StoreError> {
-    session.query(&SELECT_MOVES).fetch_one().await?.get("moves")
+pub async fn moves(session: &mut Session) -> Result<HashMap<i64, i64>, StoreError> {
+    let rows = session.query(&SELECT_MOVES).fetch_all().await?;
+    rows.iter().map(|row| Ok((row.get("block")?, row.get("moves")?))).collect()
 }

@@ -279,7 +279,7 @@ async fn a_searched_area_moves_the_probability_elsewhere(house: House) {
     let (d, at) = (0.008, now);
     let ring = [[-d, -d], [d, -d], [d, d], [-d, d], [-d, -d]].map(|[x, y]| [LON + x, LAT + y]);
     let square = json!({"type": "Polygon", "coordinates": [ring]});
-    let searched = json!({"searched_at": at, "detection": 0.9, "area": square});
+    let square_searched = json!({"searched_at": at, "detection": 0.9, "area": square});
     for wrong in [
         json!({"searched_at": at, "detection": 1.0, "area": square}),
         json!({"searched_at": at, "detection": 0.9}),
@@ -288,15 +288,15 @@ async fn a_searched_area_moves_the_probability_elsewhere(house: House) {
     ] {
         agency.post(&searches, &wrong).await.refused(422);
     }
-    app.post(&searches, &searched).await.refused(403);
-    other.post(&searches, &searched).await.refused(404);
+    app.post(&searches, &square_searched).await.refused(403);
+    other.post(&searches, &square_searched).await.refused(404);
     assert_eq!(
         number(&plan(&operator, &case).await, "/version"),
         1,
         "a refusal changes nothing"
     );
 
-    let kept = agency.post(&searches, &searched).await.ok();
+    let kept = agency.post(&searches, &square_searched).await.ok();
     assert_eq!(number(&kept, "/number"), 1);
     let after = plan(&operator, &case).await;
     assert_eq!(
@@ -329,7 +329,7 @@ async fn a_searched_area_moves_the_probability_elsewhere(house: House) {
     assert_eq!(last["searches"].as_array().unwrap().len(), 1);
     assert!(share(&last, "/change/mass_moved") > 0.1);
     agency.close(&case).await;
-    agency.post(&searches, &searched).await.refused(409);
+    agency.post(&searches, &square_searched).await.refused(409);
 }
 
 async fn what_a_report_says_shapes_the_area(house: House) {
