@@ -116,8 +116,14 @@ impl Planner {
             .iter()
             .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
             .collect();
+        let asked_about = open
+            .iter()
+            .filter(|wave| wave.state == WaveState::Approval)
+            .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
+            .collect();
         let schedule = Schedule {
             released: &cells,
+            asked_about,
             from: waves_from,
             now: clock,
             next_due: goes_on.and(open.iter().map(|wave| wave.due_at).min()),

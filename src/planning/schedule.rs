@@ -25,6 +25,9 @@ pub struct Schedule<'a> {
     pub due_through: Option<i64>,
     /// The number in its plan of the first wave that an operator holds back.
     pub held_from: Option<i64>,
+    /// The cells of waves that wait for a second operator: what takes their place is asked about by itself,
+    /// not lost in a larger wave.
+    pub asked_about: HashSet<Cell>,
 }
 
 impl Schedule<'_> {
@@ -32,31 +35,21 @@ impl Schedule<'_> {
     /// the probability that the released cells have by this plan.
     #[must_use]
     pub fn next(&self, plan: &Plan) -> (Vec<NewWave>, f64) {
-        let released: HashSet<CellIndex> = self.released.iter().map(|cell| cell.index()).collect();
-        let coarsest = released
-            .iter()
-            .map(|cell| cell.resolution())
-            .min()
-            .unwrap_or(Resolution::Fifteen);
-        let is_released = |cell: Cell| {
-            let cell = cell.index();
-            Resolution::range(coarsest, cell.resolution())
-                .filter_map(|resolution| cell.parent(resolution))
-                .any(|ancestor| released.contains(&ancestor))
-        };
+        let released = Released::new(self.released);
         // The circles of a policy go by the time since the person was taken.
         let from = match plan.basis.movement {
             Some(_) => self.from,
             None => self.now,
         };
         let mut waves: Vec<NewWave> = Vec::new();
+        let mut asked_about_last = false;
         let mut released_mass = 0.0;
         for planned in &plan.waves {
             let (gone, cells): (Vec<_>, Vec<_>) = planned
                 .cells
                 .iter()
-                .map(|one| (one.cell, one.p))
-                .partition(|(cell, _)| is_released(*cell));
+                .flat_map(|one| released.apart(one.cell, one.p))
+                .partition(|(cell, _)| released.has(*cell));
             released_mass += gone.iter().map(|(_, p)| p).sum::<f64>();
             let plan_wave = i64::from(planned.number);
             let delay = SignedDuration::try_from(planned.delay).unwrap_or(SignedDuration::MAX);
@@ -70,9 +63,13 @@ impl Schedule<'_> {
             };
             let held = self.held_from.is_some_and(|number| plan_wave >= number);
             let mass = cells.iter().map(|(_, p)| p).sum();
+            let asked_about = cells
+                .iter()
+                .any(|(cell, _)| self.asked_about.contains(cell));
+            let alike = |last: &NewWave| last.held == held && asked_about_last == asked_about;
             match waves.last_mut() {
-                _ if cells.is_empty() => {}
-                Some(last) if due_at <= self.now.max(last.due_at) && last.held == held => {
+                _ if cells.is_empty() => continue,
+                Some(last) if due_at <= self.now.max(last.due_at) && alike(last) => {
                     last.plan_wave = plan_wave;
                     last.mass += mass;
                     last.cells.extend(cells);
@@ -85,8 +82,57 @@ impl Schedule<'_> {
                     held,
                 }),
             }
+            asked_about_last = asked_about;
         }
         (waves, released_mass)
+    }
+}
+
+/// Cells that were released, of whatever resolutions.
+struct Released {
+    cells: HashSet<CellIndex>,
+    /// All cells that hold one of them.
+    around: HashSet<CellIndex>,
+    finest: Resolution,
+}
+
+impl Released {
+    fn new(cells: &[Cell]) -> Self {
+        let cells: HashSet<CellIndex> = cells.iter().map(|cell| cell.index()).collect();
+        let coarser = |cell: &CellIndex| {
+            let cell = *cell;
+            let resolutions = Resolution::range(Resolution::Zero, cell.resolution());
+            resolutions.filter_map(move |resolution| cell.parent(resolution))
+        };
+        let around = cells.iter().flat_map(coarser).collect();
+        let finest = cells.iter().map(|cell| cell.resolution()).max();
+        Self {
+            around,
+            finest: finest.unwrap_or(Resolution::Zero),
+            cells,
+        }
+    }
+
+    /// Whether a cell lies in a released one.
+    fn has(&self, cell: Cell) -> bool {
+        let cell = cell.index();
+        Resolution::range(Resolution::Zero, cell.resolution())
+            .filter_map(|resolution| cell.parent(resolution))
+            .any(|ancestor| self.cells.contains(&ancestor))
+    }
+
+    /// A cell and its probability; where it holds cells that were released (by a finer plan), it comes apart
+    /// into cells that were and cells that were not.
+    fn apart(&self, cell: Cell, p: f64) -> Vec<(Cell, f64)> {
+        if self.has(cell) || !self.around.contains(&cell.index()) {
+            return vec![(cell, p)];
+        }
+        let parts: Vec<CellIndex> = cell.index().children(self.finest).collect();
+        let each = p / f64::from(u32::try_from(parts.len()).unwrap_or(u32::MAX));
+        parts
+            .into_iter()
+            .map(|part| (Cell::from(part), each))
+            .collect()
     }
 }
 
@@ -139,6 +185,7 @@ mod tests {
 
     fn schedule(released: &[Cell], now: i64, held_from: Option<i64>) -> Schedule<'_> {
         Schedule {
+            asked_about: HashSet::new(),
             released,
             from: at(0),
             now: at(now),
@@ -176,6 +223,34 @@ mod tests {
         assert!((all + mass + plan.rest - 1.0).abs() < 1e-9);
         let everything: Vec<Cell> = plan.cells().map(|one| one.cell).collect();
         assert!(schedule(&everything, 40, None).next(&plan).0.is_empty());
+    }
+
+    #[test]
+    fn what_a_finer_plan_released_stays_out_of_a_coarser_one() {
+        let plan = planned(Category::Dementia);
+        let best = plan.waves[0].cells[0];
+        let finer = best.cell.index().resolution().succ().unwrap();
+        let parts: Vec<Cell> = best.cell.index().children(finer).map(Cell::from).collect();
+        let (waves, mass) = schedule(&parts[..3], 0, None).next(&plan);
+        assert!((mass - best.p * 3.0 / 7.0).abs() < 1e-12, "{mass}");
+        let left: Vec<Cell> = waves[0].cells.iter().map(|(cell, _)| *cell).collect();
+        assert!(parts[3..].iter().all(|part| left.contains(part)));
+        assert!(!left.contains(&best.cell) && !left.contains(&parts[0]));
+        let all: f64 = waves.iter().map(|wave| wave.mass).sum();
+        assert!((all + mass + plan.rest - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_a_second_operator_is_asked_about_is_not_lost_in_a_larger_wave() {
+        let plan = planned(Category::Dementia);
+        let asked = HashSet::from([cells(&plan, 1)[0]]);
+        let schedule = Schedule {
+            asked_about: asked,
+            ..schedule(&[], 500, None)
+        };
+        let (waves, _) = schedule.next(&plan);
+        let numbers: Vec<i64> = waves.iter().map(|wave| wave.plan_wave).collect();
+        assert_eq!(numbers, [1, 2, 3], "all are due, and the second by itself");
     }
 
     #[test]
