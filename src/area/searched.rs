@@ -125,9 +125,10 @@ impl Searches {
 
 impl OneSearch {
     fn part(&self, since_h: f64, now_h: f64) -> f64 {
-        let passed_h = now_h - self.since_h.max(since_h);
         if self.takes_h > 0.0 {
-            (passed_h / self.takes_h).clamp(0.0, 1.0)
+            let from_h = self.since_h.max(since_h);
+            let until_h = now_h.min(self.since_h + self.takes_h);
+            ((until_h - from_h) / self.takes_h).clamp(0.0, 1.0)
         } else {
             f64::from(u8::from(since_h <= self.since_h))
         }

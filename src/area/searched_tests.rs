@@ -190,5 +190,6 @@ fn a_search_says_nothing_about_who_was_seen_there_later() {
     let searches = Searches::new(&inputs, &Settings::default(), Resolution::Eight, 3.0);
     let unfound = |since_h| searches.unfound(cell.index(), since_h, 6.0);
     assert!((unfound(0.0) - 0.5 * libm::exp(-0.3)).abs() < 1e-12);
-    assert!((unfound(4.5) - libm::exp(-0.15)).abs() < 1e-12);
+    assert!((unfound(2.5) - libm::exp(-0.15)).abs() < 1e-12);
+    assert!((unfound(4.5) - 1.0).abs() < 1e-12, "both were over by then");
 }

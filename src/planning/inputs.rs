@@ -47,11 +47,16 @@ pub fn inputs(
             })
         })
         .collect();
-    let alerted = facts.alerted.iter().map(|wave| LookedFor {
-        name: format!("wave {}", wave.wave),
-        after: after(wave.at),
-        by: Search::Alert(wave.cells.clone()),
-    });
+    // Who looked before the person was last seen did not miss them since.
+    let alerted = facts
+        .alerted
+        .iter()
+        .filter(|wave| wave.at >= seen_at)
+        .map(|wave| LookedFor {
+            name: format!("wave {}", wave.wave),
+            after: after(wave.at),
+            by: Search::Alert(wave.cells.clone()),
+        });
     let searched = facts
         .searches
         .iter()
