@@ -144,6 +144,7 @@ async fn from_filed_to_home(house: House) {
         "wave_released",
         "sighting_reported",
         "sighting_decided",
+        "replanned",
         "closed",
     ];
     assert_eq!(agency.timeline(&case).await, steps);
