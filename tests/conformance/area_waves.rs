@@ -120,7 +120,8 @@ async fn a_due_wave_is_planned_anew_and_goes_out(house: House) {
     let now = house.now().await;
     crowd(&app, LAT, LON, now).await;
     let inbox = Inbox::open(&app).await;
-    let case = agency.file(&filing(now, LAT, LON)).await;
+    let seen = now - SignedDuration::from_mins(40);
+    let case = agency.file(&filing(seen, LAT, LON)).await;
     let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
     settled(&operator, &case).await;
     let first = plan(&operator, &case).await;
