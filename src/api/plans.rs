@@ -124,24 +124,14 @@ async fn in_json(
         .iter()
         .find(|listing| listing.version == stored.version)
         .and_then(|listing| listing.change);
-    Ok(json!({
-        "version": stored.version,
-        "made_at": stored.made_at,
-        "why": stored.why,
-        "change": change,
-        "inputs": plan.inputs,
-        "basis": plan.basis,
-        "radii_km": plan.radii,
-        "sightings": plan.sightings,
-        "searches": plan.searches,
-        "resolution": plan.resolution,
-        "waves": waves,
-        "rest": plan.rest,
-        "explanation": area::explain(plan),
-        "assumptions": plan.assumptions,
-        "table_digest": plan.table_digest,
-        "history": history,
-    }))
+    let mut shown = area::as_json(plan);
+    shown["version"] = json!(stored.version);
+    shown["made_at"] = json!(stored.made_at);
+    shown["why"] = json!(stored.why);
+    shown["change"] = json!(change);
+    shown["waves"] = json!(waves);
+    shown["history"] = json!(history);
+    Ok(shown)
 }
 
 fn wave_view(wave: &Wave) -> Value {

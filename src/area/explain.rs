@@ -1,6 +1,7 @@
 //! Why this area: a plan in plain words, for the people who act on it and for those who ask later.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::inputs::{PlanInputs, Search, hours};
 use super::law::StaticLaw;
@@ -20,6 +21,24 @@ pub struct Reason {
     pub text: String,
     /// Where the figures come from; empty where they are the case's own.
     pub source: String,
+}
+
+/// A plan as it is shown on the command line and over REST: what it was made of, what came out, and why. The
+/// waves are left to the caller, who knows what has become of them.
+#[must_use]
+pub fn as_json(plan: &Plan) -> Value {
+    json!({
+        "inputs": plan.inputs,
+        "basis": plan.basis,
+        "radii_km": plan.radii,
+        "sightings": plan.sightings,
+        "searches": plan.searches,
+        "resolution": plan.resolution,
+        "rest": plan.rest,
+        "explanation": explain(plan),
+        "assumptions": plan.assumptions,
+        "table_digest": plan.table_digest,
+    })
 }
 
 /// Says what shaped a plan's area, in the order in which it did.

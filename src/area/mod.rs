@@ -49,7 +49,7 @@ pub use closed::{ClosedCase, WrongRow, closed_cases};
 pub use cover::{compact, ranges};
 pub use distances::{Chosen, DistanceTable};
 pub use error::{AreaError, TableError, TableProblem};
-pub use explain::{Reason, explain};
+pub use explain::{Reason, as_json, explain};
 pub use figures::Basis;
 pub use geojson::feature_collection;
 pub use inputs::{LookedFor, PlanInputs, Search, SeenAt};

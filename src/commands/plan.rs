@@ -177,19 +177,9 @@ fn json(plan: &Plan) -> serde_json::Value {
             })
         })
         .collect();
-    json!({
-        "inputs": plan.inputs,
-        "basis": plan.basis,
-        "radii_km": plan.radii,
-        "sightings": plan.sightings,
-        "searches": plan.searches,
-        "resolution": plan.resolution,
-        "waves": waves,
-        "rest": plan.rest,
-        "explanation": area::explain(plan),
-        "assumptions": plan.assumptions,
-        "table_digest": plan.table_digest,
-    })
+    let mut shown = area::as_json(plan);
+    shown["waves"] = json!(waves);
+    shown
 }
 
 fn cells(wave: &PlannedWave) -> Vec<Cell> {

@@ -108,7 +108,7 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
     let candidates = people_of(&mut tx, &found).await?;
     let blocks = blocks(&candidates);
     told::lock_blocks(&mut tx, &blocks).await?;
-    // Whoever got another number meanwhile must not be told under the old one: all are read again.
+    // Whoever got another number meanwhile must not be told under the old one: the shard begins anew.
     let after = persons::moves(&mut tx).await?;
     if blocks
         .iter()

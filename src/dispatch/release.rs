@@ -1,14 +1,13 @@
 //! Releasing due waves and sweeps: they wait in the database until the database's clock says so.
 
 use jiff::{SignedDuration, Timestamp};
+use prost::Message as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::cost::{Cost, cost_of_wave, goes_by_itself};
 use super::cut::{CutShard, cut};
 use super::{Dispatch, pause, shards};
-use prost::Message as _;
-
 use crate::alert::area::area as area_for_phones;
 use crate::area;
 use crate::config::Approval;
@@ -127,7 +126,7 @@ async fn release_wave(
     }
     let config = &dispatch.config.dispatch;
     let approval = &dispatch.config.approval;
-    let waves = plans::waves(&mut tx, alert.id).await?;
+    let mut waves = plans::waves(&mut tx, alert.id).await?;
     let next = next_cells(&mut tx, &waves, number, approval).await?;
     let limit = wave.approved_by.is_none().then_some(approval);
     let cost = cost_of_wave(&mut tx, &wave.cells, wave.mass, &next, limit).await?;
@@ -146,7 +145,9 @@ async fn release_wave(
         &cost.by_cell,
     )
     .await?;
-    let waves = plans::waves(&mut tx, alert.id).await?;
+    for one in waves.iter_mut().filter(|one| one.number == number) {
+        one.state = WaveState::Released;
+    }
     let (expires_at, next_sweep_at) = (now + config.issue_life(), now + config.sweep_every());
     let mut further = wave.cells.clone();
     further.extend(next);
