@@ -139,6 +139,8 @@ CREATE TABLE sightings (
         CONSTRAINT sightings_credibility_range CHECK (credibility BETWEEN 0 AND 1),
     state TEXT NOT NULL
         CONSTRAINT sightings_state_known CHECK (state IN ('new', 'accepted', 'rejected', 'withdrawn')),
+    -- Since when plans take it for more likely true than not; no time passes while the case is paused.
+    believed_since INTEGER,
     -- Place, words and contact of who saw; gone after the retention period.
     report TEXT
 ) STRICT;
@@ -190,7 +192,7 @@ CREATE TABLE alerts (
     expires_at INTEGER,
     next_sweep_at INTEGER,
     rounds INTEGER NOT NULL,
-    -- When the delays of its waves began.
+    -- From when the delays of its waves count, as long as no sighting is believed.
     waves_from INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX alerts_by_case ON alerts (case_id, id);
@@ -233,9 +235,16 @@ CREATE INDEX waves_waiting ON waves (due_at) WHERE state = 'waiting';
 CREATE TABLE person_blocks (
     block INTEGER PRIMARY KEY AUTOINCREMENT,
     region INTEGER NOT NULL,
-    -- How often subscribers whose number lies here got another one.
-    moves INTEGER NOT NULL DEFAULT 0
+    -- The last of the moves (see person_moves) of subscribers whose number lay here.
+    moved INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- Subscribers get another person number in one transaction after the other: each takes the next number of
+-- this one row and so keeps it until its end. Whoever takes people off a told-list keeps it, too.
+CREATE TABLE person_moves (
+    last INTEGER NOT NULL
+) STRICT;
+INSERT INTO person_moves (last) VALUES (0);
 
 -- The block that a region's newcomers get their numbers from.
 CREATE TABLE person_regions (
@@ -346,6 +355,20 @@ CREATE TABLE told (
 ) STRICT;
 CREATE INDEX told_by_age ON told (told_at);
 CREATE INDEX told_by_alert ON told (alert_id, round);
+
+-- Places on a told-list that are there because another number was told, whose subscribers got this one since. If the
+-- number was told itself as well, it has a row with itself as the source.
+CREATE TABLE told_carried (
+    block INTEGER NOT NULL,
+    alert_id BLOB NOT NULL,
+    round INTEGER NOT NULL,
+    person INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    CONSTRAINT told_carried_pk PRIMARY KEY (block, person, alert_id, round, source),
+    CONSTRAINT told_carried_told_fk FOREIGN KEY (block, alert_id, round)
+        REFERENCES told (block, alert_id, round) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX told_carried_by_alert ON told_carried (alert_id);
 
 CREATE TABLE batches (
     id BLOB CONSTRAINT batches_pk PRIMARY KEY,

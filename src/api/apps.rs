@@ -17,8 +17,8 @@ use crate::cases::FieldProblem;
 use crate::model::{BatchId, BatchState, Caller, Kind, ReceiptKind, SubscriberFlags};
 use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::{
-    alerts, backlog, batches, handed, holders, receipts as store_receipts,
-    subscribers::{self, Known},
+    alerts, backlog, batches, handed, holders, receipts as store_receipts, subscribers,
+    uploads::{self, Known},
 };
 
 /// Receipts in one request.
@@ -180,7 +180,7 @@ pub(super) async fn test_alert(
     let mut tokens: Vec<Vec<u8>> = request.tokens.into_iter().map(String::into_bytes).collect();
     tokens.sort();
     tokens.dedup();
-    let known = subscribers::known(&mut post.tx, app, &tokens).await?;
+    let known = uploads::known(&mut post.tx, app, &tokens).await?;
     let registered = |known: &Option<Known>| {
         known.is_some_and(|known| !known.flags.has(SubscriberFlags::DELETED))
     };

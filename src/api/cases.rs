@@ -12,7 +12,7 @@ use super::post::{Post, Sent, set_etag};
 use super::problem::Problem;
 use super::{House, auth};
 use crate::audience::eligibility::volunteers_only;
-use crate::cases::changes::AudienceRequest;
+use crate::cases::changes::{AudienceRequest, Changed};
 use crate::cases::lifecycle::{Step, possible};
 use crate::cases::steps::{CloseRequest, PlainStep, Reason, VerifyRequest};
 use crate::cases::{changes, filing, steps, visible, waves};
@@ -104,8 +104,8 @@ pub(super) async fn amend(
     let expected = sent.expected_version()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
     let (tx, now) = (&mut post.tx, post.now);
-    let case = changes::amend(tx, &house.desk, &caller, id, expected, &amendment, now).await?;
-    finish(&house, post, &caller, &case).await
+    let changed = changes::amend(tx, &house.desk, &caller, id, expected, &amendment, now).await?;
+    finish_change(&house, post, &caller, &changed).await
 }
 
 /// `POST /v1/cases/{id}/proposal/accept`
@@ -139,8 +139,8 @@ async fn decide_proposal(
     let mut post = Post::begin(house, caller, sent).await?;
     let (tx, now) = (&mut post.tx, post.now);
     let desk = &house.desk;
-    let case = changes::decide_proposal(tx, desk, caller, id, expected, accepted, now).await?;
-    finish(house, post, caller, &case).await
+    let changed = changes::decide_proposal(tx, desk, caller, id, expected, accepted, now).await?;
+    finish_change(house, post, caller, &changed).await
 }
 
 /// `POST /v1/cases/{id}/verify`
@@ -210,7 +210,7 @@ pub(super) async fn set_audience(
     let expected = sent.expected_version()?;
     let mut post = Post::begin(&house, &caller, &sent).await?;
     let (tx, now) = (&mut post.tx, post.now);
-    let case = changes::set_audience(tx, &caller, id, expected, &request, now).await?;
+    let case = changes::set_audience(tx, &house.desk, &caller, id, expected, &request, now).await?;
     finish(&house, post, &caller, &case).await
 }
 
@@ -254,8 +254,29 @@ async fn finish(
     case: &Case,
 ) -> Result<Response, Problem> {
     let view = view(&mut post.tx, caller, case).await?;
+    finish_with(house, post, case, &view).await
+}
+
+/// The same, with what becomes of the update.
+async fn finish_change(
+    house: &House,
+    mut post: Post,
+    caller: &Caller,
+    changed: &Changed,
+) -> Result<Response, Problem> {
+    let mut view = view(&mut post.tx, caller, &changed.case).await?;
+    view["update"] = json!(changed.update);
+    finish_with(house, post, &changed.case, &view).await
+}
+
+async fn finish_with(
+    house: &House,
+    post: Post,
+    case: &Case,
+    view: &Value,
+) -> Result<Response, Problem> {
     let response = post
-        .answer(StatusCode::OK, &view, Some(case.version))
+        .answer(StatusCode::OK, view, Some(case.version))
         .await?;
     house.dispatch.wake.due();
     house.dispatch.wake.batches();

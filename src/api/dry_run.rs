@@ -36,13 +36,7 @@ pub(super) async fn dry_run_of(
         .draft(&mut session, &case, Some(&alert), because, now)
         .await;
     let draft = draft.map_err(Refusal::from)?;
-    let last = draft
-        .released
-        .iter()
-        .map(|wave| wave.number)
-        .max()
-        .unwrap_or(0);
-    let rounds = dry_run(&mut session, config, &case, alert.id, last, &draft.waves).await?;
+    let rounds = dry_run(&mut session, config, &case, alert.id, &draft).await?;
     let names: BTreeMap<AppId, String> = holders::apps(&mut session)
         .await?
         .into_iter()

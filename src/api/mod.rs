@@ -8,6 +8,7 @@ mod cases;
 mod dry_run;
 mod extract;
 mod health;
+mod lines;
 mod operators;
 mod plans;
 mod post;

@@ -131,6 +131,11 @@ async fn in_json(
     shown["change"] = json!(change);
     shown["waves"] = json!(waves);
     shown["history"] = json!(history);
+    // What they would reach is counted when asked for.
+    shown["cost_of_waves"] = json!({
+        "before_cap": format!("GET /v1/cases/{case}/dispatch"),
+        "after_cap": format!("POST /v1/cases/{case}/replan?dry_run=true"),
+    });
     Ok(shown)
 }
 
@@ -145,11 +150,17 @@ fn wave_view(wave: &Wave) -> Value {
 
 /// Why a plan was made, what it changed, and why its area is where it is.
 fn in_words(stored: &StoredPlan<Plan>, history: &[PlanListing<PlanChange>]) -> String {
-    let cause = stored.why.cause.in_words();
-    let what = match (stored.why.sighting, stored.why.search) {
-        (Some(sighting), _) => format!(" ({sighting})"),
-        (_, Some(search)) => format!(" (search {search})"),
-        _ => String::new(),
+    let why = &stored.why;
+    let cause = why.cause.in_words();
+    let what = [
+        why.sighting.map(|sighting| sighting.to_string()),
+        why.search.map(|search| format!("search {search}")),
+        why.detail.clone(),
+    ];
+    let what: Vec<String> = what.into_iter().flatten().collect();
+    let what = match &what[..] {
+        [] => String::new(),
+        what => format!(" ({})", what.join(": ")),
     };
     let mut text = format!(
         "plan {} of {}, made because {cause}{what}\n",
@@ -164,16 +175,18 @@ fn in_words(stored: &StoredPlan<Plan>, history: &[PlanListing<PlanChange>]) -> S
         let (old, new) = (change.radii_km_before, change.radii_km);
         let _ = writeln!(
             text,
-            "{:.0} % of the probability is elsewhere than in the plan before: {} cells came, {} went, {} stayed; \
-             50 % radius {:.2} km, was {:.2} km; 95 % radius {:.2} km, was {:.2} km",
+            "{:.0} % of the probability is elsewhere than in the plan before; to the cells of its waves {} came, {} \
+             went, {} stayed",
             change.mass_moved * 100.0,
             change.cells_gained,
             change.cells_lost,
             change.cells_kept,
-            new.r50,
-            old.r50,
-            new.r95,
-            old.r95
+        );
+        let _ = writeln!(
+            text,
+            "half are within {:.2} km of the last known position (was {:.2} km), 95 % within {:.2} km (was {:.2} \
+             km), sightings left out",
+            new.r50, old.r50, new.r95, old.r95
         );
     }
     text + &area::text(&stored.plan, true)

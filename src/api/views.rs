@@ -17,6 +17,7 @@ use super::problem::Problem;
 use crate::alert::compose::{Revision, compose};
 use crate::alert::proto::v1;
 use crate::area;
+use crate::audience::eligibility::volunteers_only;
 use crate::cases::visible;
 use crate::dispatch::waits_until;
 use crate::model::{AlertId, AlertRecord, AppId, Caller, CaseId, Cell, Kind, Reason, WaveState};
@@ -39,7 +40,8 @@ pub(super) async fn dispatch(
     InPath(id): InPath<CaseId>,
 ) -> Result<Response, Problem> {
     let mut session = house.dispatch.store.read().await?;
-    visible(&mut session, &caller, id).await?;
+    let case = visible(&mut session, &caller, id).await?;
+    let only = volunteers_only(case.profile.category, case.audience);
     let names: BTreeMap<AppId, String> = holders::apps(&mut session)
         .await?
         .into_iter()
@@ -47,7 +49,7 @@ pub(super) async fn dispatch(
         .collect();
     let mut views = Vec::new();
     for alert in alerts::of_case(&mut session, id).await? {
-        views.push(alert_dispatch(&mut session, &house, &alert, &names).await?);
+        views.push(alert_dispatch(&mut session, &house, &alert, only, &names).await?);
     }
     Ok(Json(json!({ "alerts": views })).into_response())
 }
@@ -56,6 +58,7 @@ async fn alert_dispatch(
     session: &mut Session,
     house: &House,
     record: &AlertRecord,
+    volunteers_only: bool,
     names: &BTreeMap<AppId, String>,
 ) -> Result<Value, StoreError> {
     let alert = record.id;
@@ -95,7 +98,7 @@ async fn alert_dispatch(
         let cost = match wave.state {
             WaveState::Released | WaveState::Withdrawn => None,
             WaveState::Waiting | WaveState::Approval | WaveState::Held => {
-                Some(cost(session, &wave, name).await?)
+                Some(cost(session, record.case, &wave, volunteers_only, name).await?)
             }
         };
         waves.push(json!({
@@ -114,19 +117,26 @@ async fn alert_dispatch(
     }))
 }
 
-/// What a wave that has not gone out would reach, for the probability that it adds.
+/// Whom a wave that has not gone out would reach, of those whom the case's restriction lets hear of it, for the
+/// probability that it adds.
 async fn cost(
     session: &mut Session,
+    case: CaseId,
     wave: &Wave,
+    volunteers_only: bool,
     name: impl Fn(&AppId) -> String,
 ) -> Result<Value, StoreError> {
     let cells: Vec<Cell> = wave.cells.iter().map(|(cell, _)| *cell).collect();
-    let by_app: BTreeMap<String, i64> = reach::by_app(session, &area::ranges(&cells))
-        .await?
-        .iter()
-        .map(|(app, people)| (name(app), *people))
-        .collect();
-    Ok(json!({ "subscribers": by_app.values().sum::<i64>(), "by_app": by_app }))
+    let by_app: BTreeMap<String, i64> =
+        reach::by_app(session, &area::ranges(&cells), volunteers_only)
+            .await?
+            .iter()
+            .map(|(app, people)| (name(app), *people))
+            .collect();
+    Ok(json!({
+        "subscribers": by_app.values().sum::<i64>(), "by_app": by_app, "volunteers_only": volunteers_only,
+        "after_cap": format!("POST /v1/cases/{case}/replan?dry_run=true"),
+    }))
 }
 
 /// The sightings that waves wait for.

@@ -14,7 +14,6 @@ use super::figures::Figures;
 use super::law::TABLE_QUANTILES;
 use super::normal;
 use super::plan::Radii;
-use super::policy;
 use super::radial::Radial;
 use super::settings::Settings;
 use super::sphere::{self, Horizon, great_circle_km};
@@ -158,10 +157,7 @@ fn verdict(
     let figures = Figures::find(table, settings, inputs)?;
     let mover = figures.mover(settings, inputs);
     let (start, now_h) = (mover.start(), inputs.hours());
-    let mut radii = Radii::of(&mover.law(0.0, now_h), start.sigma_km);
-    if figures.policy.is_some() {
-        radii = radii.at_most(policy::radius_km(now_h));
-    }
+    let radii = Radii::of(&mover.law(0.0, now_h), start.sigma_km).at_most(figures.most_km(now_h));
     let km = great_circle_km(inputs.lkp, case.found);
     let radial = mover.parts(&start, now_h)[0].radial();
     let resolution = figures.extent(&mover, now_h).resolution;

@@ -132,8 +132,8 @@ fn time(plan: &Plan) -> Reason {
         .movement
         .map_or(0.0, |movement| movement.speed_kmh);
     let text = format!(
-        "Planned for {} after the person was last seen{lead}. By then half have got {} far, of {} in the end, and 95 % \
-         within {}, of {}. At {speed:.1} km/h at most, on streets that are 1.2 times as long as the straight line, \
+        "Planned for {} after the person was last seen{lead}. By then half are within {} (in the end {}) and 95 % \
+         within {} (in the end {}). At {speed:.1} km/h at most, on streets that are 1.2 times as long as the straight line, \
          nobody is beyond {}.",
         clock(plan.inputs.hours()),
         km(now),
@@ -228,7 +228,7 @@ fn places(inputs: &PlanInputs) -> Option<Reason> {
 fn sighting(plan: &Plan, effect: &SightingEffect) -> Reason {
     let seen = &plan.inputs.sightings[effect.index];
     let what = format!(
-        "Reported {} after the person was last seen, {} away, and credible to {} %.",
+        "Reported {} after the person was last seen, {} from the last known position, and credible to {} %.",
         clock(hours(seen.after)),
         km(great_circle_km(plan.inputs.lkp, seen.position)),
         percent(seen.credibility)
@@ -237,9 +237,9 @@ fn sighting(plan: &Plan, effect: &SightingEffect) -> Reason {
         format!("{what} Nobody gets there on foot by then, so it changes nothing.")
     } else {
         format!(
-            "{what} The map of that time made a true report from there {:.1} times as likely as a false one, so it is \
-             true with a probability of {} %. It still shapes {} % of the map; half of those who were there are \
-             within {} of it by now, 95 % within {}.",
+            "{what} The map of that time made a true report from there {:.1} times as likely as a false one; with \
+             its credibility it is true with a probability of {} %. It shapes {} % of the map now: half of those who \
+             were there are within {} of it by now, 95 % within {}.",
             effect.true_per_km2 / effect.false_per_km2,
             percent(effect.weight),
             percent(effect.remaining),
@@ -268,11 +268,12 @@ fn withdrawn(inputs: &PlanInputs) -> Option<Reason> {
 fn search(plan: &Plan, effect: &SearchEffect) -> Reason {
     let search = &plan.inputs.looked_for[effect.index];
     let begun = clock(hours(search.after));
-    let (what, source) = match &search.by {
+    let (about, what, source) = match &search.by {
         Search::Alert(cells) => {
             let people: f64 = cells.iter().map(|(_, people)| people).sum();
             let effort = plan.settings.alert_effort;
             (
+                "alert",
                 format!("{people:.0} people were alerted {begun} after the person was last seen"),
                 format!(
                     "effort {effort} over {} h: Korean alerts led to a find in 24.3 to 35.9 % of cases",
@@ -281,19 +282,22 @@ fn search(plan: &Plan, effect: &SearchEffect) -> Reason {
             )
         }
         Search::Ground { detection, .. } => (
+            "search",
             format!(
-                "A search on the ground, {begun} after, would have found the person with {} %",
+                "A search on the ground, {begun} after the person was last seen, would have found them there with a \
+                 probability of {} %",
                 percent(*detection)
             ),
             String::new(),
         ),
     };
     let text = format!(
-        "{what}, and nobody found them: the probability of being there falls from {} to {} %.",
+        "{what}, and nobody found them: with all alerts and searches the probability of being there falls from {} to \
+         {} %.",
         percent(effect.before),
         percent(effect.after)
     );
-    reason(named("search", &search.name, effect.index), text, source)
+    reason(named(about, &search.name, effect.index), text, source)
 }
 
 fn waves(plan: &Plan) -> Reason {

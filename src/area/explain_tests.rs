@@ -51,8 +51,8 @@ fn a_plain_case_needs_few_words() {
     let time = about(&reasons, "time");
     for part in [
         "2 h 00 min",
-        "half have got 967 m far, of 1.13 km",
-        "9.00 km, of 12.6 km",
+        "half are within 967 m (in the end 1.13 km)",
+        "9.00 km (in the end 12.6 km)",
         "nobody is beyond 9.00 km",
     ] {
         assert!(time.contains(part), "{part} is not in {time}");
@@ -98,7 +98,7 @@ fn everything_that_moved_the_area_is_named() {
     assert!(about(&reasons, "sighting S1").contains("credible to 80 %"));
     assert!(about(&reasons, "sighting S2").contains("changes nothing"));
     assert!(about(&reasons, "sightings").contains("1 withdrawn"));
-    assert!(about(&reasons, "search wave 1").contains("1200 people were alerted 90 min after"));
+    assert!(about(&reasons, "alert wave 1").contains("1200 people were alerted 90 min after"));
 
     inputs.transport = Transport::SignOfVehicle;
     assert!(about(&told(&inputs), "transport").contains("20 %"));

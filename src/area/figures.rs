@@ -155,6 +155,15 @@ impl Figures {
         }
     }
 
+    /// The farthest in km that anybody is taken to be after so many hours, by a policy.
+    #[must_use]
+    pub fn most_km(&self, hours: f64) -> f64 {
+        match self.policy {
+            Some(Policy::AbductionByVehicle) => policy::radius_km(hours),
+            None => f64::INFINITY,
+        }
+    }
+
     /// Every fallback taken and assumption made for a plan, in words.
     #[must_use]
     pub fn assumptions(&self, mover: &Mover, now_h: f64) -> Vec<String> {

@@ -55,7 +55,7 @@ pub use geojson::feature_collection;
 pub use inputs::{LookedFor, PlanInputs, Search, SeenAt};
 pub use koopman::{Allocation, Crowd, allocate};
 pub use law::StaticLaw;
-pub use plan::{Plan, Radii, plan};
+pub use plan::{HowFar, Plan, Radii, plan};
 pub use polygon::{DrawnArea, PolygonProblem, cells_of_drawn};
 pub use searched::SearchEffect;
 pub use settings::{Motion, Movement, Settings};

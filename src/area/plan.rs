@@ -68,14 +68,10 @@ impl Plan {
 }
 
 impl Radii {
-    /// The quantiles of a time law, each widened by the error of where it starts: the hypotenuse of
-    /// the law's quantile and the error's (Rayleigh, `sqrt(-2 ln(1 - q))` deviations).
+    /// The quantiles of a time law, each widened by the error of where it starts.
     #[must_use]
     pub fn of(law: &TimeLaw, sigma_km: f64) -> Self {
-        let radius = |q: f64| {
-            let error_km = sigma_km * libm::sqrt(-2.0 * libm::log(1.0 - q));
-            libm::hypot(law.quantile(q), error_km)
-        };
+        let radius = |share| radius_km(law, sigma_km, share);
         Self {
             r25: radius(0.25),
             r50: radius(0.50),
@@ -96,6 +92,60 @@ impl Radii {
     }
 }
 
+/// The quantile of a time law, widened by the error of where it starts: the hypotenuse of the law's
+/// quantile and the error's (Rayleigh, `sqrt(-2 ln(1 - q))` deviations).
+fn radius_km(law: &TimeLaw, sigma_km: f64, share: f64) -> f64 {
+    let error_km = sigma_km * libm::sqrt(-2.0 * libm::log(1.0 - share));
+    libm::hypot(law.quantile(share), error_km)
+}
+
+/// How far such people are from the last known position: what a plan's radii are read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HowFar {
+    law: TimeLaw,
+    sigma_km: f64,
+    most_km: f64,
+}
+
+impl HowFar {
+    /// By the figures that a [`plan`] takes.
+    ///
+    /// # Errors
+    /// Those of [`plan`].
+    pub fn of(
+        table: &DistanceTable,
+        settings: &Settings,
+        inputs: &PlanInputs,
+    ) -> Result<Self, AreaError> {
+        settings.check()?;
+        inputs.check()?;
+        let figures = Figures::find(table, settings, inputs)?;
+        let mover = figures.mover(settings, inputs);
+        Ok(Self {
+            law: mover.law(0.0, inputs.hours()),
+            sigma_km: mover.start().sigma_km,
+            most_km: figures.most_km(inputs.hours()),
+        })
+    }
+
+    /// The probability of being within `km`, if the last known position is exact.
+    #[must_use]
+    pub fn within(&self, km: f64) -> f64 {
+        if km < self.most_km {
+            self.law.cdf(km)
+        } else {
+            1.0
+        }
+    }
+
+    /// The distance in km that holds a share of such people, above 0 and below 1; the last known position's
+    /// accuracy included.
+    #[must_use]
+    pub fn holding(&self, share: f64) -> f64 {
+        radius_km(&self.law, self.sigma_km, share).min(self.most_km)
+    }
+}
+
 /// Works out where a person is likely to be.
 ///
 /// # Errors
@@ -111,10 +161,7 @@ pub fn plan(
     let figures = Figures::find(table, settings, inputs)?;
     let mover = figures.mover(settings, inputs);
     let radii = Radii::of(&mover.law(0.0, now_h), mover.start().sigma_km);
-    let radii = match figures.policy {
-        Some(Policy::AbductionByVehicle) => radii.at_most(policy::radius_km(now_h)),
-        None => radii,
-    };
+    let radii = radii.at_most(figures.most_km(now_h));
     let extent = figures.extent(&mover, now_h);
     let resolution = extent.resolution;
     let (centres, sightings) = sightings::applied(&mover, now_h);

@@ -244,8 +244,11 @@ impl Settings {
             Mobility::WheelchairPowered => movement.speed_kmh = self.wheelchair_powered_kmh,
         }
         assumptions.push(format!(
-            "keeps moving for a time of Weibull scale {} h, shape {}; at most {} km/h",
-            movement.scale_h, movement.shape, movement.speed_kmh
+            "half have stopped after {:.1} h (a Weibull law of scale {} h and shape {}); at most {} km/h",
+            movement.scale_h * libm::pow(std::f64::consts::LN_2, 1.0 / movement.shape),
+            movement.scale_h,
+            movement.shape,
+            movement.speed_kmh
         ));
         assumptions.push(format!(
             "distance grows as the moving time to the power {}",

@@ -26,6 +26,9 @@ const SIGHTING: &str = "#d55e00";
 /// Sightings that shape less of the map than this get no circles.
 const FAINT: f64 = 0.05;
 
+/// A circle's label covers a sign that is no farther from its place than this, across and down.
+const LABEL: [f64; 2] = [70.0, 25.0];
+
 /// From km round the last known position to pixels.
 struct Canvas {
     horizon: Horizon,
@@ -119,7 +122,10 @@ impl Canvas {
 
     fn circles(&self, plan: &Plan) -> String {
         let radii = plan.radii;
-        let mut out = String::new();
+        let places = plan.inputs.known_places.iter().map(|one| one.position);
+        let sightings = plan.inputs.sightings.iter().map(|one| one.position);
+        let signs: Vec<[f64; 2]> = places.chain(sightings).map(|at| self.place(at)).collect();
+        let (mut out, mut labels) = (String::new(), String::new());
         for (name, km, dash, degrees) in [
             ("50 %", radii.r50, "", 50.0_f64),
             ("75 %", radii.r75, "9 5", 20.0),
@@ -127,9 +133,8 @@ impl Canvas {
         ] {
             let centre = self.at([0.0, 0.0]);
             out += &self.circle(centre, km, "#000", dash);
-            let (sin, cos) = libm::sincos(degrees.to_radians());
-            let [x, y] = self.at([km * sin, km * cos]);
-            out += &label(x, y - 3.0, "middle", &format!("{name}: {}", length(km)));
+            let [x, y] = self.beside(&signs, km, degrees);
+            labels += &label(x, y - 3.0, "middle", &format!("{name}: {}", length(km)));
         }
         for effect in plan
             .sightings
@@ -140,7 +145,21 @@ impl Canvas {
             out += &self.circle(centre, effect.radii.r50, SIGHTING, "");
             out += &self.circle(centre, effect.radii.r95, SIGHTING, "2 5");
         }
-        out
+        out + &labels
+    }
+
+    /// The place for a circle's label: at this bearing, or the next at which it covers none of these signs.
+    fn beside(&self, signs: &[[f64; 2]], km: f64, degrees: f64) -> [f64; 2] {
+        let at = |turn: u32| {
+            let bearing = degrees + 20.0 * f64::from(turn);
+            let (sin, cos) = libm::sincos(bearing.to_radians());
+            self.at([km * sin, km * cos])
+        };
+        let covers = |label: &[f64; 2], sign: &[f64; 2]| {
+            (0..2).all(|i| libm::fabs(label[i] - sign[i]) < LABEL[i])
+        };
+        let free = |label: &[f64; 2]| !signs.iter().any(|sign| covers(label, sign));
+        (0..18).map(at).find(free).unwrap_or_else(|| at(0))
     }
 
     fn circle(&self, [x, y]: [f64; 2], km: f64, colour: &str, dash: &str) -> String {

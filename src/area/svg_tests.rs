@@ -114,6 +114,34 @@ fn the_map_fills_the_picture() {
     }
 }
 
+/// Wherever somebody was seen on a circle.
+#[test]
+fn labels_of_circles_cover_no_sighting() {
+    let (usual, _) = drawn(57.149_7, -2.094_3);
+    let horizon = Horizon::at(usual.inputs.lkp);
+    for bearing in 0..36 {
+        let (sin, cos) = libm::sincos(f64::from(10 * bearing).to_radians());
+        let mut inputs = usual.inputs.clone();
+        let km = usual.radii.r50;
+        inputs.sightings[0].position = horizon.point(km * sin, km * cos).unwrap();
+        let table = DistanceTable::shipped().unwrap();
+        let plan = plan(&table, &Settings::default(), &inputs).unwrap();
+        let canvas = Canvas::of(&plan);
+        let seen = canvas.place(inputs.sightings[0].position);
+        let picture = canvas.circles(&plan);
+        let label = picture.lines().find(|line| line.contains(">50 %")).unwrap();
+        let number = |name: &str| -> f64 {
+            let value = label.split(&format!(" {name}=\"")).nth(1).unwrap();
+            value.split('"').next().unwrap().parse().unwrap()
+        };
+        let (across, down) = (number("x") - seen[0], number("y") - seen[1]);
+        assert!(
+            across.abs() > 60.0 || down.abs() > 20.0,
+            "bearing {bearing}0: {across}, {down}"
+        );
+    }
+}
+
 #[test]
 fn lengths_are_round() {
     for (km, text) in [

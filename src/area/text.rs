@@ -13,6 +13,12 @@ pub fn text(plan: &Plan, explained: bool) -> String {
         "within {:.2} km: 25 %   {:.2} km: 50 %   {:.2} km: 75 %   {:.2} km: 95 %",
         radii.r25, radii.r50, radii.r75, radii.r95
     )];
+    let aside = if plan.sightings.is_empty() {
+        ""
+    } else {
+        ", sightings left out"
+    };
+    lines.push(format!("of the last known position{aside}"));
     lines.push(format!("cells of H3 resolution {}", plan.resolution));
     for wave in &plan.waves {
         let km2: f64 = wave

@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::sync::{Entry, TRIES};
+use super::sync::{Entry, without_conflict};
 use crate::model::AppId;
-use crate::store::{Cause, Store, StoreError, everybody};
+use crate::store::{Store, StoreError, everybody};
 
 /// What an upload named that broke off is kept so long: no upload goes on longer.
 const UPLOAD_LIFE: SignedDuration = SignedDuration::from_hours(48);
@@ -57,13 +57,7 @@ impl Registry {
         if self.named == 0 {
             return Ok(None);
         }
-        let mut tries = 1;
-        loop {
-            match self.try_delete(store, app).await {
-                Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
-                result => return result,
-            }
-        }
+        without_conflict(|| self.try_delete(store, app)).await
     }
 
     async fn try_delete(&self, store: &Store, app: AppId) -> Result<Option<u64>, StoreError> {

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::sync::Entry;
 use crate::model::{AppId, Cell, PersonNumber, SubscriberFlags};
 use crate::store::persons;
-use crate::store::subscribers::{Known, SubscriberRow};
+use crate::store::uploads::{Known, SubscriberRow};
 use crate::store::{Store, StoreError, Tx};
 
 /// Newcomers get numbers by region of about 250 km²: neighbours' numbers lie close together, and a
@@ -24,7 +24,7 @@ const SENT_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// that came with a key and now comes with keys nobody knows has been passed on: that is somebody new.
 pub(super) async fn numbers(
     store: &Store,
-    entries: &[(&Entry, Option<Known>)],
+    entries: &[(Entry, Option<Known>)],
     now: Timestamp,
 ) -> Result<Vec<PersonNumber>, StoreError> {
     let keys: Vec<Vec<u8>> = entries
@@ -110,7 +110,7 @@ pub(super) async fn numbers(
 /// those are one person: of the two the lower number stays, so that all come to the same.
 async fn united(
     store: &Store,
-    entries: &[(&Entry, Option<Known>)],
+    entries: &[(Entry, Option<Known>)],
     mut numbers: Vec<PersonNumber>,
     by_key: &mut HashMap<Vec<u8>, persons::Known>,
 ) -> Result<Vec<PersonNumber>, StoreError> {
@@ -141,7 +141,7 @@ async fn united(
 /// ends: two numbers may have become one since [`numbers`] looked.
 pub(super) async fn settle(
     tx: &mut Tx,
-    entries: &[(&Entry, Option<Known>)],
+    entries: &[(Entry, Option<Known>)],
     numbers: &mut [PersonNumber],
 ) -> Result<(), StoreError> {
     let keys: Vec<Vec<u8>> = entries

@@ -2,13 +2,14 @@
 //! of one subscriber, the last write by time wins.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::persons;
-use crate::model::{AppId, CaseKind, Cell, SubscriberFlags};
-use crate::store::subscribers::{self, Known, SubscriberRow};
+use crate::model::{AppId, CaseKind, Cell, PersonNumber, SubscriberFlags};
+use crate::store::uploads::{self, Known, SubscriberRow};
 use crate::store::{Cause, Store, StoreError};
 
 /// Lines written in one transaction. Newcomers of a chunk are written in order of their cells, so
@@ -25,7 +26,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// Keys of one person: by the secret in use and, while it is changed, by the other.
 const PERSON_KEYS: usize = 2;
 /// How often a chunk is tried again when another transaction was in its way.
-pub(super) const TRIES: u32 = 5;
+const TRIES: u32 = 5;
 
 /// One line of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,22 +45,18 @@ impl Entry {
         self.cell.map(|_| self.token.as_slice())
     }
 
-    /// What the row says then: a deleted one still shows that its token came with a key.
-    fn flags_after(&self, known: Option<&Known>) -> SubscriberFlags {
-        let kept = match (self.cell, known) {
-            (None, Some(known)) => known.flags.0 & SubscriberFlags::SHARED,
-            _ => 0,
-        };
-        SubscriberFlags(self.flags | kept)
-    }
-
     /// Whether this says anything new. An app may write twice within one tick of its clock; then what
     /// comes later counts, so that no opt-out is lost.
     fn changes(&self, known: Option<&Known>) -> bool {
         let Some(known) = known else { return true };
+        // A deleted one still shows that its token came with a key.
+        let kept = match self.cell {
+            None => known.flags.0 & SubscriberFlags::SHARED,
+            Some(_) => 0,
+        };
         let says = (
             self.cell.map_or(0, Cell::to_i64),
-            self.flags_after(Some(known)).0,
+            self.flags | kept,
             self.muted_until_ms,
         );
         match known.seen_at_ms.cmp(&self.at.as_millisecond()) {
@@ -187,18 +184,101 @@ fn describe(line: &[u8]) -> String {
     }
 }
 
-/// Writes a chunk of entries of an app; says how many rows changed.
+/// Entries of an app that say something new, with the numbers of their persons.
+pub struct Ready {
+    app: AppId,
+    entries: Vec<(Entry, Option<Known>)>,
+    numbers: Vec<PersonNumber>,
+}
+
+impl Ready {
+    /// Whether writing this would change what [`prepare`] finds of these entries.
+    #[must_use]
+    pub fn shares_tokens_with(&self, entries: &[Entry]) -> bool {
+        let ours: HashSet<&[u8]> = self
+            .entries
+            .iter()
+            .map(|(entry, _)| entry.token.as_slice())
+            .collect();
+        entries
+            .iter()
+            .any(|entry| ours.contains(entry.token.as_slice()))
+    }
+}
+
+/// Looks up what is known of a chunk of entries, leaves out what is known already, and gives newcomers
+/// their numbers. What the same upload said of these tokens before must have been written by now. What
+/// other uploads write from here on may be missed: a row never gives way to an older one, and two of the
+/// same time from two uploads have no order. Only if two bring a token's first key at once, each another
+/// key, do both keys stand for one person.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn prepare(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<Ready, StoreError> {
+    let entries = newest_by_token(entries);
+    let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
+    let mut session = store.read().await?;
+    let now = session.now().await?;
+    let known = uploads::known(&mut session, app, &tokens).await?;
+    drop(session);
+    let mut entries: Vec<(Entry, Option<Known>)> = entries
+        .into_iter()
+        .zip(known)
+        .filter(|(entry, known)| entry.changes(known.as_ref()))
+        .collect();
+    // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
+    // newcomers go to where their neighbours go.
+    entries.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
+    let numbers = without_conflict(|| persons::numbers(store, &entries, now)).await?;
+    Ok(Ready {
+        app,
+        entries,
+        numbers,
+    })
+}
+
+/// Writes a chunk of entries; says how many rows changed.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer; nothing of the chunk is written then.
-pub async fn apply(store: &Store, app: AppId, entries: Vec<Entry>) -> Result<u64, StoreError> {
-    let entries = newest_by_token(entries);
-    if entries.is_empty() {
+pub async fn write(store: &Store, ready: &Ready) -> Result<u64, StoreError> {
+    if ready.entries.is_empty() {
         return Ok(0);
     }
+    without_conflict(|| try_write(store, ready)).await
+}
+
+async fn try_write(store: &Store, ready: &Ready) -> Result<u64, StoreError> {
+    let mut numbers = ready.numbers.clone();
+    let mut tx = store.begin().await?;
+    persons::settle(&mut tx, &ready.entries, &mut numbers).await?;
+    let rows: Vec<SubscriberRow> = ready
+        .entries
+        .iter()
+        .zip(numbers)
+        .map(|((entry, _), person)| SubscriberRow {
+            token: entry.token.clone(),
+            cell: entry.cell,
+            person,
+            seen_at: entry.at,
+            flags: SubscriberFlags(entry.flags),
+            muted_until_ms: entry.muted_until_ms,
+        })
+        .collect();
+    let changed = uploads::write(&mut tx, ready.app, &rows).await?;
+    persons::follow_keys(&mut tx, ready.app, &rows).await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+/// Tries again, a few times, when another transaction was in the way.
+pub(super) async fn without_conflict<T, F>(step: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut tries = 1;
     loop {
-        match apply_once(store, app, &entries).await {
+        match step().await {
             Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
             result => return result,
         }
@@ -212,44 +292,6 @@ fn newest_by_token(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.dedup_by(|older, newest| older.token == newest.token);
     entries.reverse();
     entries
-}
-
-async fn apply_once(store: &Store, app: AppId, entries: &[Entry]) -> Result<u64, StoreError> {
-    let tokens: Vec<Vec<u8>> = entries.iter().map(|entry| entry.token.clone()).collect();
-    let mut session = store.read().await?;
-    let now = session.now().await?;
-    let known = subscribers::known(&mut session, app, &tokens).await?;
-    drop(session);
-    let mut fresh: Vec<(&Entry, Option<Known>)> = entries
-        .iter()
-        .zip(known)
-        .filter(|(entry, known)| entry.changes(known.as_ref()))
-        .collect();
-    if fresh.is_empty() {
-        return Ok(0);
-    }
-    // Those known are locked in order of token, so that two uploads hardly ever wait for each other;
-    // newcomers go to where their neighbours go.
-    fresh.sort_by_key(|(entry, known)| known.is_none().then_some(entry.cell));
-    let mut numbers = persons::numbers(store, &fresh, now).await?;
-    let mut tx = store.begin().await?;
-    persons::settle(&mut tx, &fresh, &mut numbers).await?;
-    let rows: Vec<SubscriberRow> = fresh
-        .iter()
-        .zip(numbers)
-        .map(|((entry, known), person)| SubscriberRow {
-            token: entry.token.clone(),
-            cell: entry.cell,
-            person,
-            seen_at: entry.at,
-            flags: entry.flags_after(known.as_ref()),
-            muted_until_ms: entry.muted_until_ms,
-        })
-        .collect();
-    let changed = subscribers::write(&mut tx, app, &rows).await?;
-    persons::follow_keys(&mut tx, app, &rows).await?;
-    tx.commit().await?;
-    Ok(changed)
 }
 
 #[cfg(test)]

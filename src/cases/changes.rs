@@ -1,7 +1,7 @@
 //! Changing a case after filing: an agency proposes while people are being told, an operator decides.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::amendment::{apply, changes_alert, changes_area, check};
@@ -10,17 +10,36 @@ use super::{Desk, FieldProblem, Refusal, locked, operator};
 use crate::audience::eligibility::volunteers_only;
 use crate::dispatch;
 use crate::model::{
-    Amendment, Audience, Caller, Case, CaseId, CaseState, Holder, PlanCause, Urgency,
+    Amendment, Audience, Caller, Case, CaseId, CaseState, Category, Holder, PlanCause, Urgency,
 };
 use crate::store::plans::Why;
-use crate::store::{Tx, alerts, cases, timeline};
+use crate::store::{Tx, alerts, cases, plans, timeline};
+
+/// A case as it was changed.
+#[derive(Debug)]
+pub struct Changed {
+    /// The case.
+    pub case: Case,
+    /// What became of the update, if the change is one of what people read.
+    pub update: Option<Update>,
+}
+
+/// What those hear of a change who were told before it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Update {
+    /// Update batches that go to them.
+    pub batches: u64,
+    /// Why none do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub none_because: Option<String>,
+}
 
 /// Changes a case. What an agency changes in an active case is kept as a proposal; anything else is
-/// done at once, and told to everybody who was told if it changes what they read.
+/// done at once, and told to everybody who was told if it changes what they read, until the case's updates
+/// are used up.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] names the fields that cannot be taken, [`Refusal::Conflict`] if the case is
-/// over or its updates are used up.
+/// [`Refusal::Invalid`] names the fields that cannot be taken, [`Refusal::Conflict`] if the case is over.
 pub async fn amend(
     tx: &mut Tx,
     desk: &Desk,
@@ -29,7 +48,7 @@ pub async fn amend(
     expected: Option<i64>,
     amendment: &Amendment,
     now: Timestamp,
-) -> Result<Case, Refusal> {
+) -> Result<Changed, Refusal> {
     let mut case = locked(tx, caller, id, expected).await?;
     check_open(&case)?;
     let by_operator = matches!(caller.holder, Holder::Operator(..));
@@ -58,10 +77,10 @@ pub async fn amend(
             &detail,
         )
         .await?;
-        return Ok(case);
+        return Ok(Changed { case, update: None });
     }
-    carry_out(tx, desk, caller, &mut case, amendment, now).await?;
-    Ok(case)
+    let update = carry_out(tx, desk, caller, &mut case, amendment, now).await?;
+    Ok(Changed { case, update })
 }
 
 /// Decides about what an agency proposed: carries it out, or drops it.
@@ -76,7 +95,7 @@ pub async fn decide_proposal(
     expected: Option<i64>,
     accepted: bool,
     now: Timestamp,
-) -> Result<Case, Refusal> {
+) -> Result<Changed, Refusal> {
     operator(caller)?;
     let mut case = locked(tx, caller, id, expected).await?;
     check_open(&case)?;
@@ -84,8 +103,9 @@ pub async fn decide_proposal(
         .proposal
         .take()
         .ok_or_else(|| Refusal::Conflict("the agency proposes no change".into()))?;
+    let mut update = None;
     if accepted {
-        carry_out(tx, desk, caller, &mut case, &proposal, now).await?;
+        update = carry_out(tx, desk, caller, &mut case, &proposal, now).await?;
     } else {
         cases::change(tx, &mut case).await?;
         let detail = json!({ "fields": fields(&proposal) });
@@ -99,7 +119,7 @@ pub async fn decide_proposal(
         )
         .await?;
     }
-    Ok(case)
+    Ok(Changed { case, update })
 }
 
 fn check_open(case: &Case) -> Result<(), Refusal> {
@@ -118,8 +138,10 @@ async fn carry_out(
     case: &mut Case,
     amendment: &Amendment,
     now: Timestamp,
-) -> Result<(), Refusal> {
+) -> Result<Option<Update>, Refusal> {
     let alert = open_alert(tx, case.id).await?;
+    let restricted = volunteers_only(case.profile.category, case.audience);
+    let before = case.profile.category;
     let mut told_anew = false;
     if let Some(report) = &mut case.report {
         check(amendment, report, case.profile, now).map_err(Refusal::Invalid)?;
@@ -130,34 +152,63 @@ async fn carry_out(
             report.requested_urgency = urgency;
         }
     }
-    let before = case.urgency;
+    // Only an operator who says why lets others hear of somebody in despair, whatever the category becomes.
+    let despaired =
+        before != case.profile.category && case.profile.category == Category::Despondent;
+    let kept = restricted && !volunteers_only(case.profile.category, case.audience);
+    if kept {
+        case.audience = Some(Audience::Volunteers);
+    }
+    // That everybody may hear of it was said of a case of another category.
+    if despaired && case.audience == Some(Audience::Everybody) {
+        case.audience = None;
+    }
+    let narrowed = !restricted && volunteers_only(case.profile.category, case.audience);
+    let urgency = case.urgency;
     if let (Some(urgency), Some(_)) = (amendment.urgency, &alert) {
         case.urgency = urgency;
     }
     let limit = desk.config.approval.updates;
-    if told_anew && case.updates >= limit {
-        return Err(Refusal::Conflict(format!(
-            "the alert was updated {limit} times already, which is the limit"
-        )));
-    }
-    case.updates += i64::from(told_anew);
+    let used_up = case.updates >= limit;
+    case.updates += i64::from(told_anew && !used_up);
     cases::change(tx, case).await?;
     let config = &desk.config;
-    let batches = match alert {
-        Some(alert) if told_anew => Some(dispatch::update(tx, config, case, &alert, now).await?),
-        Some(alert) if case.urgency != before => {
+    let update = match alert {
+        Some(alert) if told_anew && !used_up => Some(Update {
+            batches: dispatch::update(tx, config, case, &alert, now).await?,
+            none_because: None,
+        }),
+        // What waits would tell those who may no longer hear of it.
+        Some(alert) if told_anew || narrowed || case.urgency != urgency => {
             dispatch::renew(tx, config, case, &alert, now).await?;
-            None
+            told_anew.then(|| Update {
+                batches: 0,
+                none_because: Some(format!(
+                    "the limit of updates for a case, {limit}, is reached: only who is told from here on \
+                     reads the change"
+                )),
+            })
         }
         _ => None,
     };
-    let detail = json!({ "fields": fields(amendment), "update_batches": batches });
+    let detail = json!({
+        "fields": fields(amendment), "update": update,
+        "audience_stays": kept.then_some(Audience::Volunteers),
+        "audience_becomes": narrowed.then_some(Audience::Volunteers),
+    });
     timeline::note(tx, case.id, now, &caller.holder.actor(), "changed", &detail).await?;
     if changes_area(amendment) {
-        let why = Why::from(PlanCause::CaseChanged);
+        let because = match amendment.lkp {
+            Some(_) => PlanCause::LkpCorrected,
+            None => PlanCause::CaseChanged,
+        };
+        let why = Why {
+            detail: Some(fields(amendment).join(", ")),
+            ..Why::from(because)
+        };
         desk.planner.replan_open(tx, case, why, now).await?;
     }
-    Ok(())
+    Ok(update)
 }
 
 /// Who is told of a case, and why.
@@ -171,32 +222,54 @@ pub struct AudienceRequest {
 }
 
 /// Says who is told, whatever the policy for the category. Those whom it lets in are told by a sweep at
-/// once; nothing is taken back from those it leaves out.
+/// once, and what was approved for volunteers only is asked anew; nothing is taken back from those it leaves out.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] without a reason, [`Refusal::Conflict`] if the case is over.
+/// [`Refusal::Invalid`] without a reason, [`Refusal::Conflict`] if the case is over, [`Refusal::Forbidden`] for
+/// the operator who verified the case if it lets in as many as take a second one.
 pub async fn set_audience(
     tx: &mut Tx,
+    desk: &Desk,
     caller: &Caller,
     id: CaseId,
     expected: Option<i64>,
     request: &AudienceRequest,
     now: Timestamp,
 ) -> Result<Case, Refusal> {
-    operator(caller)?;
+    let by = operator(caller)?;
     let mut case = locked(tx, caller, id, expected).await?;
     check_open(&case)?;
     if request.reason.trim().is_empty() {
         let problem = FieldProblem::new("reason", "is empty", "why, in a few words");
         return Err(Refusal::Invalid(vec![problem]));
     }
+    let restricted = volunteers_only(case.profile.category, case.audience);
     case.audience = Some(request.audience);
+    let alert = open_alert(tx, id).await?;
+    let widened = alert
+        .as_ref()
+        .filter(|_| restricted && !volunteers_only(case.profile.category, case.audience));
+    let mut asked_anew = 0;
+    if let Some(alert) = widened {
+        let limits = &desk.config.approval;
+        let wide = dispatch::widening_needs_approval(tx, alert.id, limits).await?;
+        if let Some(why) = wide
+            && case.verified_by == Some(by)
+        {
+            return Err(Refusal::Forbidden(format!(
+                "everybody is let in by another operator than the one who verified the case: {why}"
+            )));
+        }
+        asked_anew = plans::ask_anew(tx, alert.id).await?;
+    }
     cases::change(tx, &mut case).await?;
-    let detail = json!({ "audience": request.audience, "reason": shorten(request.reason.trim()) });
+    let detail = json!({
+        "audience": request.audience, "reason": shorten(request.reason.trim()),
+        "waves_asked_anew": asked_anew,
+    });
     let actor = caller.holder.actor();
     timeline::note(tx, id, now, &actor, "audience_changed", &detail).await?;
-    let open = open_alert(tx, id).await?.filter(|alert| alert.rounds > 0);
-    if let Some(alert) = open
+    if let Some(alert) = alert.filter(|alert| alert.rounds > 0)
         && !volunteers_only(case.profile.category, case.audience)
     {
         alerts::sweep_at(tx, alert.id, Some(now)).await?;

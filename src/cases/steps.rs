@@ -10,10 +10,10 @@ use super::{Desk, FieldProblem, Refusal, locked, opening, operator};
 use crate::area::great_circle_km;
 use crate::dispatch::{self, Recalled};
 use crate::model::{
-    AlertRecord, Attribution, Caller, Case, CaseId, Check, Datum, OperatorId, Outcome, Urgency,
-    Verification, WaveState,
+    AlertRecord, Attribution, Audience, Caller, Case, CaseId, Check, Datum, OperatorId, Outcome,
+    Urgency, Verification, WaveState,
 };
-use crate::store::{Session, Tx, alerts, cases, holders, plans, timeline};
+use crate::store::{Session, Tx, alerts, cases, holders, plans, sightings, timeline};
 
 /// What an operator says when verifying or confirming.
 #[derive(Debug, Clone, Deserialize)]
@@ -239,6 +239,7 @@ async fn move_due_times(tx: &mut Tx, case: &mut Case, now: Timestamp) -> Result<
     if let Some(alert) = open_alert(tx, case.id).await? {
         plans::move_waves(tx, alert.id, paused_for).await?;
         alerts::move_sweep(tx, alert.id, paused_for).await?;
+        sightings::move_believed(tx, case.id, paused_for).await?;
     }
     Ok(())
 }
@@ -255,7 +256,10 @@ fn start_over(case: &mut Case) -> Result<(), Refusal> {
     case.verified_at = None;
     case.ceiling = None;
     case.budget = None;
-    case.audience = None;
+    // That only volunteers hear of it stays until an operator says otherwise.
+    case.audience = case
+        .audience
+        .filter(|audience| *audience == Audience::Volunteers);
     case.updates = 0;
     case.closed_at = None;
     case.outcome = None;

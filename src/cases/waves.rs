@@ -33,8 +33,10 @@ pub async fn replan(
         &detail,
     )
     .await?;
+    // The operator's words stay in the note above, which goes when the case's personal data do.
+    let why = Why::from(PlanCause::Requested);
     desk.planner
-        .replan_open(tx, &case, Why::from(PlanCause::Requested), now)
+        .replan_open(tx, &case, why, now)
         .await?
         .ok_or_else(no_alert)
 }

@@ -1,9 +1,11 @@
 //! `homeward bench`: figures of this machine, beside what one would otherwise use, in one run.
 
 mod amqp;
+mod area;
 mod audience;
 mod fanout;
 mod ground;
+mod memory;
 mod people;
 mod redis;
 mod search;
@@ -26,6 +28,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Plans, and a wide area's ranges of cells. Needs no server.
+    Area(area::Args),
     /// From a verified case to an AMQP consumer's hands, and lane to quorum queue beside a bare publisher
     /// with confirms. Give it a database and a virtual host of its own.
     Amqp(amqp::Args),
@@ -41,6 +45,7 @@ enum What {
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::start_logging("error", LogFormat::Text).map_err(anyhow::Error::msg)?;
     match &args.what {
+        What::Area(args) => area::run(args),
         What::Amqp(args) => amqp::run(args).await,
         What::Audience(args) => audience::run(args).await,
     }

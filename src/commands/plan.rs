@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
-use self::values::{bearing, duration, known_place, metres, one_of, position, sighting};
-use crate::area::{self, Plan, PlanInputs, PlannedWave, SeenAt};
+use self::values::{bearing, duration, known_place, metres, one_of, percent, position, sighting};
+use crate::area::{self, HowFar, Plan, PlanInputs, PlannedWave, SeenAt};
 use crate::config::Config;
 use crate::model::{
     Category, Cell, Environment, KnownPlace, Mobility, Policy, Position, Profile, Transport,
@@ -88,6 +88,13 @@ pub struct Args {
     /// Own rows of the distance table, which go over the shipped ones; else those of the configuration
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
+    /// Say how likely the person is within this distance of the last known position, taken as exact
+    /// (repeatable; in text and JSON)
+    #[arg(long, value_name = "DISTANCE", value_parser = metres)]
+    within: Vec<f64>,
+    /// Say which distance holds this many percent of such people (repeatable; in text and JSON)
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    holding: Vec<f64>,
     /// Say in plain words why it is this area (JSON always does)
     #[arg(long)]
     explain: bool,
@@ -114,13 +121,48 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<()> {
         None => inputs(args)?,
     };
     let own = args.table.as_deref().or(config.area.own_rows.as_deref());
-    let plan = area::plan(&read_table(own)?, &config.area.settings, &inputs)?;
+    let (table, settings) = (read_table(own)?, &config.area.settings);
+    let plan = area::plan(&table, settings, &inputs)?;
+    let asked = Asked::of(args, &HowFar::of(&table, settings, &inputs)?);
     print(&match args.format {
-        Format::Text => area::text(&plan, args.explain),
-        Format::Json => format!("{:#}\n", json(&plan)),
+        Format::Text => asked.text() + &area::text(&plan, args.explain),
+        Format::Json => format!("{:#}\n", json(&plan, &asked)),
         Format::Geojson => format!("{}\n", area::feature_collection(&plan)?),
         Format::Svg => area::svg(&plan),
     })
+}
+
+/// Distances and shares that were asked for beside the plan's own, in pairs of km and share.
+struct Asked {
+    within: Vec<(f64, f64)>,
+    holding: Vec<(f64, f64)>,
+}
+
+impl Asked {
+    fn of(args: &Args, how_far: &HowFar) -> Self {
+        let kilometres = args.within.iter().map(|metres| metres / 1_000.0);
+        let shares = args.holding.iter();
+        Self {
+            within: kilometres.map(|km| (km, how_far.within(km))).collect(),
+            holding: shares
+                .map(|share| (how_far.holding(*share), *share))
+                .collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let pairs = self.within.iter().chain(&self.holding);
+        let line =
+            |(km, share): &(f64, f64)| format!("within {km:.3} km: {:.3} %\n", share * 100.0);
+        pairs.map(line).collect::<Vec<_>>().concat()
+    }
+
+    fn json(pairs: &[(f64, f64)]) -> serde_json::Value {
+        pairs
+            .iter()
+            .map(|(km, share)| json!({ "km": km, "probability": share }))
+            .collect()
+    }
 }
 
 /// Prints to standard output. Whoever reads it, such as `head`, may have seen enough.
@@ -164,7 +206,7 @@ fn inputs(args: &Args) -> anyhow::Result<PlanInputs> {
     })
 }
 
-fn json(plan: &Plan) -> serde_json::Value {
+fn json(plan: &Plan, asked: &Asked) -> serde_json::Value {
     let waves: Vec<_> = plan
         .waves
         .iter()
@@ -179,6 +221,8 @@ fn json(plan: &Plan) -> serde_json::Value {
         .collect();
     let mut shown = area::as_json(plan);
     shown["waves"] = json!(waves);
+    shown["within"] = Asked::json(&asked.within);
+    shown["holding"] = Asked::json(&asked.holding);
     shown
 }
 
@@ -248,7 +292,11 @@ mod tests {
         assert_eq!(args.case.as_deref(), Some(file.path()));
         let inputs = read_case(file.path()).unwrap();
         let plan = area::plan(&read_table(None).unwrap(), &Settings::default(), &inputs).unwrap();
-        let json = json(&plan);
+        let asked = Asked {
+            within: Vec::new(),
+            holding: Vec::new(),
+        };
+        let json = json(&plan, &asked);
         assert_eq!(json["sightings"].as_array().unwrap().len(), 1);
         assert!(json["explanation"].as_array().unwrap().len() > 4);
         let told = area::text(&plan, true);

@@ -1,19 +1,21 @@
 //! Configuration: defaults, then a file, then `HOMEWARD_*` in the environment.
 
+mod sections;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
-use jiff::SignedDuration;
-use jiff::civil::Time;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::area::{AreaError, Settings};
+use crate::area::AreaError;
 use crate::queue::{Broker, BrokerUrlError, Users};
+
+pub use sections::{Approval, Area, Audience, Cap, Dispatch, LogFormat, QuietHours, Role, Waves};
 
 /// The commented defaults, which are also the manual.
 pub const DEFAULTS: &str = include_str!("homeward.toml");
@@ -50,121 +52,6 @@ pub struct Config {
     pub audience: Audience,
     pub waves: Waves,
     pub area: Area,
-}
-
-/// A part of the work that a server may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// REST.
-    Api,
-    /// Releases waves, decides whom to tell, upkeep.
-    Fanout,
-    /// Sends.
-    Lanes,
-    /// gRPC and dead letters.
-    Readers,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
-
-/// How alerts go out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
-pub struct Dispatch {
-    pub batch_people: u32,
-    pub shard_people: i64,
-    pub workers: usize,
-    shard_lease_s: u32,
-    lane_lease_s: u32,
-    sweep_every_s: u32,
-    issue_expires_h: u32,
-    recall_expires_h: u32,
-    lead_min: u32,
-    pub poll_ms: u64,
-    pub delivery_limit: u32,
-}
-
-/// When a second look is needed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
-pub struct Approval {
-    pub recipients: i64,
-    pub recipients_per_point: i64,
-    pub self_verified_recipients: i64,
-    pub updates: i64,
-}
-
-/// How often one person is told.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
-pub struct Cap {
-    pub per_day: u32,
-    pub per_week: u32,
-    pub critical_per_day: u32,
-    pub critical_per_week: u32,
-}
-
-/// When nobody is told.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
-pub struct QuietHours {
-    pub from: Time,
-    pub to: Time,
-}
-
-/// Who may be told.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
-pub struct Audience {
-    pub stale_after_h: i32,
-}
-
-/// When waves go out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Waves {
-    sighting_wait_min: u32,
-}
-
-/// What areas are planned with.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    missing_docs,
-    reason = "each field is explained in homeward.toml, the manual"
-)]
-pub struct Area {
-    pub own_rows: Option<PathBuf>,
-    pub settings: Settings,
 }
 
 /// A configuration that cannot be used.
@@ -402,61 +289,12 @@ fn whole(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-impl Waves {
-    /// How long a wave waits for a sighting that is being checked.
-    #[must_use]
-    pub fn sighting_wait(&self) -> SignedDuration {
-        SignedDuration::from_mins(self.sighting_wait_min.into())
-    }
-}
-
-impl Dispatch {
-    /// How long a worker may take over one shard.
-    #[must_use]
-    pub fn shard_lease(&self) -> SignedDuration {
-        SignedDuration::from_secs(self.shard_lease_s.into())
-    }
-
-    /// How long a lane's owner may be silent.
-    #[must_use]
-    pub fn lane_lease(&self) -> Duration {
-        Duration::from_secs(self.lane_lease_s.into())
-    }
-
-    /// From one sweep to the next.
-    #[must_use]
-    pub fn sweep_every(&self) -> SignedDuration {
-        SignedDuration::from_secs(self.sweep_every_s.into())
-    }
-
-    /// From a wave to the expiry of its issues.
-    #[must_use]
-    pub fn issue_life(&self) -> SignedDuration {
-        SignedDuration::from_hours(self.issue_expires_h.into())
-    }
-
-    /// How long a recall is kept.
-    #[must_use]
-    pub fn recall_life(&self) -> SignedDuration {
-        SignedDuration::from_hours(self.recall_expires_h.into())
-    }
-
-    /// How much later than now the area is planned for.
-    #[must_use]
-    pub fn lead(&self) -> Duration {
-        Duration::from_secs(u64::from(self.lead_min) * 60)
-    }
-
-    /// How often to look for work.
-    #[must_use]
-    pub const fn poll(&self) -> Duration {
-        Duration::from_millis(self.poll_ms)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::civil::Time;
+
     use super::*;
+    use crate::area::Settings;
 
     #[test]
     fn the_manual_is_the_defaults() {

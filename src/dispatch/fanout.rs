@@ -17,7 +17,7 @@ use crate::store::batches::{NewBatch, NewBatches};
 use crate::store::rounds::{self, Shard};
 use crate::store::subscribers::Candidates;
 use crate::store::{
-    Cause, Session, StoreError, alerts, batches, cases, holders, persons, reach, subscribers, told,
+    Cause, Session, StoreError, alerts, batches, cases, holders, moves, reach, subscribers, told,
 };
 
 /// Fans out shards as they come, until shutdown. A shard in hand at shutdown is finished.
@@ -103,17 +103,12 @@ async fn fan_out(dispatch: &Dispatch, shard: &Shard) -> Result<Option<Told>, Sto
         return Ok(None);
     };
 
-    let before = persons::moves(&mut tx).await?;
+    let last_move = moves::last(&mut tx).await?;
     let found = subscribers::candidates(&mut tx, shard.kind, &shard.ranges).await?;
     let candidates = people_of(&mut tx, &found).await?;
     let blocks = blocks(&candidates);
-    told::lock_blocks(&mut tx, &blocks).await?;
     // Whoever got another number meanwhile must not be told under the old one: the shard begins anew.
-    let after = persons::moves(&mut tx).await?;
-    if blocks
-        .iter()
-        .any(|block| before.get(block) != after.get(block))
-    {
+    if told::lock_blocks(&mut tx, &blocks).await? > last_move {
         rounds::hand_back(&mut tx, shard, now).await?;
         tx.commit().await?;
         return Ok(None);
@@ -240,11 +235,16 @@ async fn room_of_shard(
     shard: &Shard,
 ) -> Result<Option<Room>, StoreError> {
     let room = room_of(session, case, shard.alert).await?;
-    let part = reach::quota(session, shard.id).await?.map(|people| Room {
+    Ok(tighter(room, reach::quota(session, shard.id).await?))
+}
+
+/// The tighter of what the case may still tell and the share of the budget that a shard has.
+pub(super) fn tighter(room: Option<Room>, share: Option<i64>) -> Option<Room> {
+    let share = share.map(|people| Room {
         people,
         reason: Reason::Budget,
     });
-    Ok(room.into_iter().chain(part).min_by_key(|room| room.people))
+    room.into_iter().chain(share).min_by_key(|room| room.people)
 }
 
 /// How many more the case may tell; the tighter of ceiling and budget.

@@ -26,6 +26,7 @@ use crate::queue::AppQueue;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
+pub use cost::widening_needs_approval;
 pub use dry_run::{WouldTell, dry_run};
 pub use recall::{Recalled, recall, renew, update, write_revision};
 pub use release::waits_until;

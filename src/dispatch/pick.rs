@@ -1,7 +1,7 @@
 //! Which batches an app's lane sends next: the best first, as many as the rate allows and the queue has
 //! room for, none whose case is not active, none by night.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -19,13 +19,18 @@ use crate::model::{AppId, BatchId, Contents, Edition, Kind, Urgency};
 use crate::store::sending::Claimed;
 use crate::store::{Session, StoreError, batches, lanes, sending, told};
 
-/// Batches looked at, claimed and published together.
-const WINDOW: i64 = 256;
+/// Batches claimed and published together.
+const WINDOW: u32 = 256;
+/// Batches looked at together once a whole window could be sent: a long backlog is not gone through anew for
+/// each.
+const AHEAD: u32 = 4 * WINDOW;
 /// Of every ten people told, one is taken from the lowest urgency, so that nothing starves.
-const LOWEST_SHARE: i64 = 10;
+const LOWEST_SHARE: u32 = 10;
 
-/// How long what was read of the database may guide a claim.
+/// After how long a wait for the queue's word on its room what waits is looked at anew.
 const STALE_AFTER: Duration = Duration::from_secs(1);
+/// How long what was looked at may be claimed before anything more urgent that has come since.
+const AHEAD_FOR: Duration = Duration::from_millis(200);
 
 /// Why there is nothing to send now.
 pub(super) enum Rest {
@@ -46,6 +51,18 @@ pub(super) struct Picker {
     made_for: (i64, u32),
     /// People told since the lowest urgency had its share.
     since_lowest: i64,
+    /// What was left when a whole window could be sent.
+    ahead: Option<Ahead>,
+}
+
+/// What waits, as it was seen a moment ago.
+struct Ahead {
+    /// In the order in which it goes out.
+    next: VecDeque<Candidate>,
+    /// The time zones in which it was night.
+    quiet: Vec<String>,
+    /// When that was.
+    looked: Instant,
 }
 
 impl Picker {
@@ -55,6 +72,7 @@ impl Picker {
             limiter: limiter(app.rate_per_s, dispatch.config.dispatch.batch_people),
             made_for: (app.rate_per_s, dispatch.config.dispatch.batch_people),
             since_lowest: 0,
+            ahead: None,
             dispatch,
             tenure,
         }
@@ -68,26 +86,17 @@ impl Picker {
         if app.paused {
             return Ok(Err(Rest::Idle));
         }
-        let batch_people = self.dispatch.config.dispatch.batch_people;
-        let mut session = self.dispatch.store.read().await?;
-        if lanes::held(&mut session).await? {
-            return Ok(Err(Rest::Idle));
-        }
-        let now = session.now().await?;
-        let quiet = self.quiet_zones(&mut session, now).await?;
-        let best =
-            sending::next(&mut session, app.id, now, Urgency::Critical, WINDOW, &quiet).await?;
-        if best.is_empty() {
-            return Ok(Err(Rest::Idle));
-        }
-        let few = WINDOW / LOWEST_SHARE + 1;
-        let mut lowest = Vec::new();
-        for &urgency in Urgency::ALL {
-            if lowest.is_empty() {
-                lowest = sending::next(&mut session, app.id, now, urgency, few, &quiet).await?;
+        let window = WINDOW as usize;
+        let ahead = match self.ahead.take() {
+            Some(ahead) if ahead.next.len() >= window && ahead.looked.elapsed() < AHEAD_FOR => {
+                Some(ahead)
             }
-        }
-        drop(session);
+            Some(_) => self.look(app.id, AHEAD).await?,
+            None => self.look(app.id, WINDOW).await?,
+        };
+        let Some(mut ahead) = ahead else {
+            return Ok(Err(Rest::Idle));
+        };
         let asked = Instant::now();
         let room = self.dispatch.queue.room(&app).await.unwrap_or(0);
         let room = room.saturating_sub(in_hand);
@@ -95,28 +104,58 @@ impl Picker {
         if room == 0 || asked.elapsed() > STALE_AFTER {
             return Ok(Err(Rest::Full));
         }
-        let limit = (LOWEST_SHARE - 1) * i64::from(batch_people);
-        let mut next = shared_out(best, lowest, self.since_lowest, limit);
-        next.truncate(room);
-        self.fit_limiter(app.rate_per_s, batch_people, &next);
+        let next = ahead.next.iter().take(room.min(window)).copied();
+        let next: Vec<Candidate> = next.collect();
+        self.fit_limiter(app.rate_per_s, &next);
         let allowed = match allowed(&next, &self.limiter) {
-            Ok(allowed) => &next[..allowed],
+            Ok(allowed) => ahead.next.drain(..allowed),
             Err(wait) => return Ok(Err(Rest::Throttled(wait))),
         };
+        let allowed: Vec<Candidate> = allowed.collect();
         if let Some(last) = allowed.last() {
             self.since_lowest = last.since_lowest;
         }
         let ids: Vec<BatchId> = allowed.iter().map(|one| one.id).collect();
         let owner = (app.id, owner, fence);
-        claim(&self.dispatch, owner, &ids, &quiet, now)
-            .await
-            .map(Ok)
+        let claimed = claim(&self.dispatch, owner, &ids, &ahead.quiet).await?;
+        // Where some are not to be had any more, things have changed.
+        self.ahead = (claimed.batches.len() == window).then_some(ahead);
+        Ok(Ok(claimed))
+    }
+
+    /// Looks at the best batches that wait; `None` if there are none that may go out now.
+    async fn look(&self, app: AppId, limit: u32) -> Result<Option<Ahead>, StoreError> {
+        let mut session = self.dispatch.store.read().await?;
+        if lanes::held(&mut session).await? {
+            return Ok(None);
+        }
+        let (now, looked) = (session.now().await?, Instant::now());
+        let quiet = self.quiet_zones(&mut session, now).await?;
+        let best = sending::next(&mut session, app, now, Urgency::Critical, limit, &quiet).await?;
+        if best.is_empty() {
+            return Ok(None);
+        }
+        let few = limit / LOWEST_SHARE + 1;
+        let mut lowest = Vec::new();
+        for &urgency in Urgency::ALL {
+            if lowest.is_empty() {
+                lowest = sending::next(&mut session, app, now, urgency, few, &quiet).await?;
+            }
+        }
+        let others = (LOWEST_SHARE - 1) * self.dispatch.config.dispatch.batch_people;
+        let next = shared_out(best, lowest, self.since_lowest, i64::from(others)).into();
+        Ok(Some(Ahead {
+            next,
+            quiet,
+            looked,
+        }))
     }
 
     /// Sees to it that the limiter is for the app's rate as it is now, and that every batch fits into it:
     /// batches may have been made when more people were put into one. It never shrinks back, since each
     /// new one begins empty.
-    fn fit_limiter(&mut self, rate_per_s: i64, batch_people: u32, next: &[Candidate]) {
+    fn fit_limiter(&mut self, rate_per_s: i64, next: &[Candidate]) {
+        let batch_people = self.dispatch.config.dispatch.batch_people;
         let largest = next.iter().map(|one| one.people).max().unwrap_or(0);
         let largest = u32::try_from(largest).unwrap_or(u32::MAX);
         let largest = largest.max(batch_people).max(self.made_for.1);
@@ -154,9 +193,9 @@ async fn claim(
     owner: (AppId, Uuid, i64),
     ids: &[BatchId],
     quiet: &[String],
-    now: Timestamp,
 ) -> Result<Window, StoreError> {
     let mut tx = dispatch.store.begin().await?;
+    let now = tx.now().await?;
     let batches = sending::claim(&mut tx, owner, ids, quiet, now).await?;
     let editions = batches.iter().map(|one| one.batch.edition);
     let contents = batches::contents(&mut tx, editions).await?;

@@ -5,11 +5,12 @@ use prost::Message as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::cost::{Cost, cost_of_wave, goes_by_itself};
+use super::cost::{Cost, cost_of_wave, volunteers_hear_early};
 use super::cut::{CutShard, cut};
 use super::{Dispatch, pause, shards};
 use crate::alert::area::area as area_for_phones;
 use crate::area;
+use crate::audience::eligibility::volunteers_only;
 use crate::config::Approval;
 use crate::model::{
     Actor, AlertId, AlertRecord, Case, CaseId, CaseState, Cell, PlanCause, RoundKind, WaveState,
@@ -127,9 +128,10 @@ async fn release_wave(
     let config = &dispatch.config.dispatch;
     let approval = &dispatch.config.approval;
     let mut waves = plans::waves(&mut tx, alert.id).await?;
-    let next = next_cells(&mut tx, &waves, number, approval).await?;
+    let only = volunteers_only(record.profile.category, record.audience);
+    let next = next_cells(&mut tx, &waves, number, &wave.cells, only, approval).await?;
     let limit = wave.approved_by.is_none().then_some(approval);
-    let cost = cost_of_wave(&mut tx, &wave.cells, wave.mass, &next, limit).await?;
+    let cost = cost_of_wave(&mut tx, &wave.cells, wave.mass, &next, only, limit).await?;
     if let Some(why) = &cost.needs_approval {
         return ask_for_approval(tx, case, wave, why, &cost, now).await;
     }
@@ -263,7 +265,9 @@ async fn release_sweep(
         shard_people: dispatch.config.dispatch.shard_people,
         now,
     };
-    let next = next_cells(&mut tx, &waves, last, &dispatch.config.approval).await?;
+    let only = volunteers_only(record.profile.category, record.audience);
+    let approval = &dispatch.config.approval;
+    let next = next_cells(&mut tx, &waves, last, &[], only, approval).await?;
     release.volunteers(&mut tx, &next).await?;
     let round = release
         .round(&mut tx, RoundKind::Sweep, &shards, &[])
@@ -341,11 +345,14 @@ impl Release<'_> {
     }
 }
 
-/// The cells of the wave after this one, if it goes out by itself.
+/// The cells of the wave after this one, if the volunteers there hear with those `here`; `only` they, or
+/// everybody later.
 async fn next_cells(
     session: &mut Session,
     waves: &[Wave],
     number: i64,
+    here: &[(Cell, f64)],
+    only: bool,
     approval: &Approval,
 ) -> Result<Vec<(Cell, f64)>, StoreError> {
     let next = waves
@@ -355,13 +362,17 @@ async fn next_cells(
     let Some(next) = next.filter(|wave| wave.state == WaveState::Waiting) else {
         return Ok(Vec::new());
     };
-    let approved = next.approved_by.is_some();
-    let goes = approved || goes_by_itself(session, &next.cells, next.mass, approval).await?;
-    Ok(if goes { next.cells.clone() } else { Vec::new() })
+    let early = next.approved_by.is_some()
+        || volunteers_hear_early(session, here, &next.cells, next.mass, only, approval).await?;
+    Ok(if early {
+        next.cells.clone()
+    } else {
+        Vec::new()
+    })
 }
 
 /// The cells of all released waves with their probability of area, best first.
-fn released_cells(waves: &[Wave]) -> Vec<(Cell, f64)> {
+pub(super) fn released_cells(waves: &[Wave]) -> Vec<(Cell, f64)> {
     let mut cells: Vec<(Cell, f64)> = waves
         .iter()
         .filter(|wave| wave.state == WaveState::Released)

@@ -7,14 +7,15 @@ use super::budget::{Untold, share_out, small_enough};
 use super::cut::{CutShard, cut};
 use super::fanout::moment_of;
 use crate::area::{self, Plan};
-use crate::model::{AlertId, CapBudget, Case, Cell, SUBSCRIBER_RESOLUTION, WaveState};
+use crate::config::Config;
+use crate::model::{AlertId, CapBudget, Case, CaseId, Cell, SUBSCRIBER_RESOLUTION, WaveState};
 use crate::planning::alerted;
 use crate::store::plans::{self, Wave};
+use crate::store::reach::ShardTold;
 use crate::store::{Session, StoreError, alerts, reach};
 
 /// Cuts the cells of a round (best first) into shards; `by_cell` counts their subscribers. With a budget
-/// it also says how many may be told in each: the likeliest are told first, and those for whom nothing is
-/// left are in shards in which nobody may be.
+/// it also says how many may be told in each, see [`share`].
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
@@ -26,20 +27,76 @@ pub(super) async fn of_round(
     cells: &[(Cell, f64)],
     by_cell: &HashMap<i64, i64>,
 ) -> Result<(Vec<CutShard>, Vec<i64>), StoreError> {
-    let shard_people = dispatch.config.dispatch.shard_people;
+    let config = &dispatch.config;
     let Some(budget) = case.budget else {
-        return Ok((cut(cells, by_cell, shard_people), Vec::new()));
+        return Ok((
+            cut(cells, by_cell, config.dispatch.shard_people),
+            Vec::new(),
+        ));
     };
-    let left = (budget - alerts::issued(session, alert).await?).max(0);
-    let likely = Likely::read(session, case).await?;
+    let so_far = SoFar::read(session, case.id, alert, budget).await?;
+    share(session, config, case, &so_far, cells, by_cell).await
+}
+
+/// How far an alert with a budget has come.
+pub(super) struct SoFar {
+    /// Recipients left of the budget.
+    pub left: i64,
+    /// How many each of its shards told, where and when.
+    pub told: Vec<ShardTold>,
+    /// The waves that went out.
+    pub released: Vec<Wave>,
+    /// The cells of the others, with their probability of area.
+    pub waiting: Vec<(Cell, f64)>,
+    /// What the newest plan says of each cell.
+    pub likely: Likely,
+}
+
+impl SoFar {
+    /// As the store has it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database does not answer.
+    pub async fn read(
+        session: &mut Session,
+        case: CaseId,
+        alert: AlertId,
+        budget: i64,
+    ) -> Result<Self, StoreError> {
+        let (released, waiting): (Vec<Wave>, Vec<Wave>) = plans::waves(session, alert)
+            .await?
+            .into_iter()
+            .partition(|wave| wave.state == WaveState::Released);
+        let plan = plans::latest::<Plan>(session, case).await?;
+        Ok(Self {
+            left: (budget - alerts::issued(session, alert).await?).max(0),
+            told: reach::told_by_shard(session, alert).await?,
+            released,
+            waiting: waiting.into_iter().flat_map(|wave| wave.cells).collect(),
+            likely: Likely::by(plan.as_ref().map(|stored| &stored.plan)),
+        })
+    }
+}
+
+/// Cuts the cells of a round of a case with a budget into shards, and says how many may be told in each:
+/// the likeliest are told first, and those for whom nothing is left are in shards in which nobody may be.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub(super) async fn share(
+    session: &mut Session,
+    config: &Config,
+    case: &Case,
+    so_far: &SoFar,
+    cells: &[(Cell, f64)],
+    by_cell: &HashMap<i64, i64>,
+) -> Result<(Vec<CutShard>, Vec<i64>), StoreError> {
+    let shard_people = config.dispatch.shard_people;
+    let likely = &so_far.likely;
     let cap_budget = CapBudget::of(case.urgency, case.exercise);
     let now = session.now().await?;
-    let wanted = moment_of(case, cap_budget, now, &dispatch.config).wanted();
-    let (released, waiting): (Vec<Wave>, Vec<Wave>) = plans::waves(session, alert)
-        .await?
-        .into_iter()
-        .partition(|wave| wave.state == WaveState::Released);
-    let told: HashMap<Cell, f64> = alerted(session, alert, &released)
+    let wanted = moment_of(case, cap_budget, now, config).wanted();
+    let told: HashMap<Cell, f64> = alerted(session, &so_far.told, &so_far.released)
         .await?
         .into_iter()
         .flat_map(|wave| wave.cells)
@@ -52,15 +109,15 @@ pub(super) async fn of_round(
         .collect();
     let people_of = |cell: Cell| tellable.get(&cell.to_i64()).copied().unwrap_or(0);
     let round = small_enough(round, shard_people, people_of);
-    let waiting: Vec<(Cell, f64)> = waiting.into_iter().flat_map(|wave| wave.cells).collect();
-    let there: Vec<Cell> = waiting.iter().map(|(cell, _)| *cell).collect();
+    let there: Vec<Cell> = so_far.waiting.iter().map(|(cell, _)| *cell).collect();
     let later = reach::tellable_by_cell(session, &area::ranges(&there), &wanted).await?;
-    let later: Vec<Untold> = waiting
+    let later: Vec<Untold> = so_far
+        .waiting
         .iter()
         .map(|one| likely.untold(*one, &later, None))
         .collect();
-    let effort = dispatch.planner.settings.alert_effort;
-    let told_here = share_out(&round, &later, effort, left);
+    let effort = config.area.settings.alert_effort;
+    let told_here = share_out(&round, &later, effort, so_far.left);
     let told_now: HashSet<Cell> = told_here.iter().map(|(cell, ..)| *cell).collect();
     let rest: Vec<(Cell, f64)> = round
         .iter()
@@ -76,14 +133,14 @@ pub(super) async fn of_round(
     Ok((shards, quotas))
 }
 
-/// The newest plan's probability of each cell.
-struct Likely(HashMap<Cell, f64>);
+/// A plan's probability of each cell.
+pub(super) struct Likely(HashMap<Cell, f64>);
 
 impl Likely {
-    async fn read(session: &mut Session, case: &Case) -> Result<Self, StoreError> {
-        let plan = plans::latest::<Plan>(session, case.id).await?;
-        let cells = plan.iter().flat_map(|stored| stored.plan.cells());
-        Ok(Self(cells.map(|one| (one.cell, one.p)).collect()))
+    /// By this plan, if there is one.
+    pub(super) fn by(plan: Option<&Plan>) -> Self {
+        let cells = plan.iter().flat_map(|plan| plan.cells());
+        Self(cells.map(|one| (one.cell, one.p)).collect())
     }
 
     /// Who may still be told in a cell, of those counted by subscriber cell. A cell that the newest plan no

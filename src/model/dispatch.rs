@@ -127,7 +127,9 @@ named! {
         Verified = "verified",
         /// A sighting was accepted.
         SightingAccepted = "sighting_accepted",
-        /// A sighting that had been accepted was rejected or withdrawn.
+        /// A sighting that had been accepted was rejected.
+        SightingRejected = "sighting_rejected",
+        /// A sighting that had been accepted was withdrawn, or is to be checked again.
         SightingWithdrawn = "sighting_withdrawn",
         /// The credibility of an accepted sighting was changed.
         CredibilityChanged = "credibility_changed",
@@ -135,7 +137,9 @@ named! {
         AreaSearched = "area_searched",
         /// A searched area that had been reported was withdrawn.
         SearchWithdrawn = "search_withdrawn",
-        /// What the plan is made from was corrected in the case.
+        /// The last known position was corrected in the case.
+        LkpCorrected = "lkp_corrected",
+        /// Something else that the plan is made from was corrected in the case.
         CaseChanged = "case_changed",
         /// Time had passed, and the next wave was due.
         WaveDue = "wave_due",
@@ -151,10 +155,14 @@ impl PlanCause {
         match self {
             Self::Verified => "the case was verified",
             Self::SightingAccepted => "a sighting was accepted",
-            Self::SightingWithdrawn => "a sighting that counted was rejected or withdrawn",
+            Self::SightingRejected => "a sighting that had counted was rejected",
+            Self::SightingWithdrawn => {
+                "a sighting that had counted was withdrawn or is being checked again"
+            }
             Self::CredibilityChanged => "the credibility of a sighting was changed",
             Self::AreaSearched => "an area was searched",
             Self::SearchWithdrawn => "the report of a searched area was withdrawn",
+            Self::LkpCorrected => "the last known position was corrected",
             Self::CaseChanged => "the case was corrected",
             Self::WaveDue => "time had passed and the next wave was due",
             Self::Requested => "an operator asked for it",
@@ -201,7 +209,7 @@ pub struct AlertRecord {
     pub next_sweep_at: Option<Timestamp>,
     /// Rounds released so far.
     pub rounds: i64,
-    /// When the delays of its waves began.
+    /// From when the delays of its waves count, as long as no sighting is believed.
     pub waves_from: Timestamp,
 }
 

@@ -91,6 +91,8 @@ pub struct Sighting {
     pub credibility: f64,
     /// What was decided about it.
     pub state: SightingState,
+    /// Since when plans take it for more likely true than not. No time passes while the case is paused.
+    pub believed_since: Option<Timestamp>,
     /// Place, words and contact, until erased.
     pub report: Option<SightingReport>,
 }

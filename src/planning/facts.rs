@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use h3o::{CellIndex, Resolution};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::area;
-use crate::model::{AlertId, AlertRecord, CaseId, Cell, CellRange, SearchedArea, Sighting};
+use crate::model::{AlertRecord, CaseId, Cell, SearchedArea, Sighting};
 use crate::store::plans::Wave;
+use crate::store::reach::ShardTold;
 use crate::store::{Session, StoreError, reach, searches, sightings, subscribers};
 
 /// What is known of a case beside its report.
@@ -21,12 +22,12 @@ pub struct Facts {
     pub alerted: Vec<Alerted>,
 }
 
-/// Whom a released wave, and the sweeps over its cells, told.
+/// Whom a released wave told, and the sweeps over its cells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alerted {
     /// The wave's number.
     pub wave: i64,
-    /// When it was released.
+    /// When they were told, on average: a sweep in the morning may tell those whom the wave found asleep.
     pub at: Timestamp,
     /// Its cells in which anybody was told, with how many.
     pub cells: Vec<(Cell, f64)>,
@@ -47,29 +48,31 @@ impl Facts {
             sightings: sightings::of_case(session, case).await?,
             searches: searches::of_case(session, case).await?,
             alerted: match alert {
-                Some(alert) => alerted(session, alert.id, released).await?,
+                Some(alert) => {
+                    let told = reach::told_by_shard(session, alert.id).await?;
+                    alerted(session, &told, released).await?
+                }
                 None => Vec::new(),
             },
         })
     }
 }
 
-/// Whom the released waves of an alert told, as far as it is known where.
+/// Whom the released waves of an alert told, as far as it is known where: how many each shard told.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn alerted(
     session: &mut Session,
-    alert: AlertId,
+    told: &[ShardTold],
     released: &[Wave],
 ) -> Result<Vec<Alerted>, StoreError> {
     if released.is_empty() {
         return Ok(Vec::new());
     }
-    let told = reach::told_by_shard(session, alert).await?;
     let cells: Vec<Cell> = released.iter().flat_map(cells_of).collect();
     let registered = subscribers::count_by_cell(session, &area::ranges(&cells), i64::MAX).await?;
-    Ok(spread(released, &told, registered))
+    Ok(spread(released, told, registered))
 }
 
 fn cells_of(wave: &Wave) -> impl Iterator<Item = Cell> + '_ {
@@ -78,11 +81,7 @@ fn cells_of(wave: &Wave) -> impl Iterator<Item = Cell> + '_ {
 
 /// Spreads what each shard told over its cells, in proportion to who is registered there now: how many
 /// were told is known by shard only. Nobody is spread where nobody is registered any more.
-fn spread(
-    released: &[Wave],
-    told: &[(Vec<CellRange>, i64)],
-    registered: HashMap<i64, i64>,
-) -> Vec<Alerted> {
+fn spread(released: &[Wave], told: &[ShardTold], registered: HashMap<i64, i64>) -> Vec<Alerted> {
     let mut places: HashMap<CellIndex, (usize, usize)> = HashMap::new();
     for (w, wave) in released.iter().enumerate().rev() {
         places.extend(
@@ -110,14 +109,16 @@ fn spread(
         .iter()
         .map(|wave| Alerted {
             wave: wave.number,
-            at: wave.released_at.unwrap_or(wave.due_at),
+            at: Timestamp::UNIX_EPOCH,
             cells: cells_of(wave).map(|cell| (cell, 0.0)).collect(),
         })
         .collect();
-    // A sweep may have told, after the text was changed, whom the wave had told: nobody counts twice.
-    let mut told_by_cell = vec![0.0; registered.len()];
-    for (ranges, people) in told {
-        let within: Vec<usize> = ranges
+    // How many in each cell, and the sum of the seconds at which each was told. A sweep may have told, after
+    // the text was changed, whom the wave had told: nobody counts twice.
+    let mut told_by_cell = vec![(0.0, 0.0); registered.len()];
+    for shard in told {
+        let within: Vec<usize> = shard
+            .ranges
             .iter()
             .flat_map(|range| {
                 registered.partition_point(|(cell, _)| *cell < range.lo)
@@ -126,13 +127,24 @@ fn spread(
             .collect();
         let all: f64 = within.iter().map(|i| registered[*i].1).sum();
         for i in within {
-            let share = whole(*people) * registered[i].1 / all;
-            told_by_cell[i] = f64::min(told_by_cell[i] + share, registered[i].1);
+            let share = whole(shard.people) * registered[i].1 / all;
+            let (people, moments) = &mut told_by_cell[i];
+            let share = share.min(registered[i].1 - *people);
+            *people += share;
+            *moments += share * whole(shard.at.as_second());
         }
     }
-    for ((cell, _), people) in registered.iter().zip(told_by_cell) {
+    let mut told_by_wave = vec![(0.0, 0.0); alerted.len()];
+    for ((cell, _), (people, moments)) in registered.iter().zip(told_by_cell) {
         if let Some((w, c)) = place(*cell) {
             alerted[w].cells[c].1 += people;
+            told_by_wave[w].0 += people;
+            told_by_wave[w].1 += moments;
+        }
+    }
+    for (wave, (people, moments)) in alerted.iter_mut().zip(told_by_wave) {
+        if people > 0.0 {
+            wave.at += SignedDuration::from_secs_f64(moments / people);
         }
     }
     // What an alert does is measured by how many are told where there are any.
@@ -151,7 +163,7 @@ const fn whole(people: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PlanId, Position, SUBSCRIBER_RESOLUTION, WaveState};
+    use crate::model::{AlertId, PlanId, Position, SUBSCRIBER_RESOLUTION, WaveState};
 
     fn wave(number: i64, cells: &[CellIndex]) -> Wave {
         Wave {
@@ -183,20 +195,32 @@ mod tests {
             (child(one, 1).to_i64(), 10),
             (child(two, 0).to_i64(), 40),
         ]);
-        let ranges = |cells: &[CellIndex]| {
+        let told = |cells: &[CellIndex], people, at| {
             let cells: Vec<Cell> = cells.iter().copied().map(Cell::from).collect();
-            area::ranges(&cells)
+            let at = Timestamp::from_second(at).unwrap();
+            ShardTold {
+                ranges: area::ranges(&cells),
+                people,
+                at,
+            }
         };
         // A wave told 20 in the one, and a sweep 24 in both.
-        let told = [(ranges(&[one]), 20), (ranges(&[one, two]), 24)];
-        let alerted = spread(&waves, &told, registered.clone());
+        let both = [told(&[one], 20, 0), told(&[one, two], 24, 640)];
+        let alerted = spread(&waves, &both, registered.clone());
         let people = |alerted: &[Alerted]| -> Vec<f64> {
             alerted.iter().map(|wave| wave.cells[0].1).collect()
         };
         assert_eq!(people(&alerted), [20.0 + 12.0, 12.0]);
+        // When they were told on average, by the waves' cells.
+        let at = |wave: &Alerted| wave.at.as_second();
+        assert_eq!((at(&alerted[0]), at(&alerted[1])), (240, 640));
         // Never more than there are.
-        let often = [(ranges(&[one]), 40), (ranges(&[one]), 40)];
-        assert_eq!(people(&spread(&waves, &often, registered)), [40.0]);
-        assert!(spread(&waves, &told, HashMap::new()).is_empty());
+        let often = spread(
+            &waves,
+            &[told(&[one], 40, 0), told(&[one], 40, 640)],
+            registered,
+        );
+        assert_eq!((people(&often), at(&often[0])), (vec![40.0], 0));
+        assert!(spread(&waves, &both, HashMap::new()).is_empty());
     }
 }

@@ -1,12 +1,13 @@
 //! What of all that is known of a case the area model is told: pure.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::facts::Facts;
-use crate::area::{LookedFor, PlanInputs, Search, SeenAt};
-use crate::model::{Case, Report, SightingState};
+use crate::area::{LookedFor, Plan, PlanInputs, Search, SeenAt};
+use crate::model::{Case, Report, Sighting, SightingId, SightingReport, SightingState};
 
 /// The inputs of a plan made now, for `lead` later.
 ///
@@ -25,26 +26,15 @@ pub fn inputs(
     let elapsed = since(seen_at, now);
     // The clock of who reports may run ahead of ours.
     let after = |at: Timestamp| since(seen_at, at).min(elapsed);
-    let sightings = facts
-        .sightings
-        .iter()
-        .filter(|sighting| {
-            matches!(
-                sighting.state,
-                SightingState::Accepted | SightingState::Withdrawn
-            )
-        })
-        .filter_map(|sighting| {
-            let report = sighting.report.as_ref()?;
-            Some(SeenAt {
-                name: format!("{} ({})", sighting.id, sighting.source),
-                position: report.position,
-                accuracy_m: report.accuracy_m,
-                after: after(sighting.seen_at),
-                credibility: sighting.credibility,
-                false_reports_per_km2: None,
-                withdrawn: sighting.state == SightingState::Withdrawn || sighting.seen_at < seen_at,
-            })
+    let sightings = given(facts)
+        .map(|(sighting, report)| SeenAt {
+            name: format!("{} ({})", sighting.id, sighting.source),
+            position: report.position,
+            accuracy_m: report.accuracy_m,
+            after: after(sighting.seen_at),
+            credibility: sighting.credibility,
+            false_reports_per_km2: None,
+            withdrawn: sighting.state == SightingState::Withdrawn || sighting.seen_at < seen_at,
         })
         .collect();
     // Who looked before the person was last seen did not miss them since.
@@ -81,6 +71,26 @@ pub fn inputs(
         policy: clues.policy,
         ..PlanInputs::new(case.profile, report.lkp.position, elapsed)
     }
+}
+
+/// The sightings that a plan is told of, in its order.
+fn given(facts: &Facts) -> impl Iterator<Item = (&Sighting, &SightingReport)> {
+    let told = [SightingState::Accepted, SightingState::Withdrawn];
+    facts
+        .sightings
+        .iter()
+        .filter(move |sighting| told.contains(&sighting.state))
+        .filter_map(|sighting| Some((sighting, sighting.report.as_ref()?)))
+}
+
+/// The sightings that a plan made from these facts takes for more likely true than not.
+#[must_use]
+pub fn believed(facts: &Facts, plan: &Plan) -> HashSet<SightingId> {
+    let given: Vec<SightingId> = given(facts).map(|(sighting, _)| sighting.id).collect();
+    let likely = plan.sightings.iter().filter(|effect| effect.weight > 0.5);
+    likely
+        .filter_map(|effect| given.get(effect.index).copied())
+        .collect()
 }
 
 /// From one moment to another; nothing if that is earlier.

@@ -1,11 +1,12 @@
 //! The plan of a case: what is known of it goes into the area model, and the waves that are still to
 //! come come out, in the transaction of whoever learnt something.
 //!
-//! `facts` reads what is known, `inputs` says what of it the model is told, `schedule` which waves
-//! follow; both of these are pure.
+//! `facts` reads what is known, `inputs` says what of it the model is told, `origin` from when the
+//! delays of the waves count, `schedule` which waves follow; all but the first are pure.
 
 mod facts;
 mod inputs;
+mod origin;
 mod schedule;
 
 use std::path::Path;
@@ -18,12 +19,13 @@ use serde_json::json;
 
 use self::facts::Facts;
 pub use self::facts::{Alerted, alerted};
+use self::origin::Origin;
 use self::schedule::{Schedule, held_from};
 use crate::area::{self, AreaError, DistanceTable, Plan, PlanChange, Settings};
 use crate::config::Config;
 use crate::model::{Actor, AlertId, AlertRecord, Case, Cell, PlanCause, WaveState};
 use crate::store::plans::{self, NewWave, Wave, Why};
-use crate::store::{Session, StoreError, Tx, alerts, timeline};
+use crate::store::{Session, StoreError, Tx, alerts, sightings, timeline};
 
 /// What plans are made with.
 #[derive(Debug, Clone)]
@@ -63,8 +65,9 @@ pub struct Draft {
     pub released: Vec<Wave>,
     /// The probability, by this plan, of the cells released so far.
     pub released_mass: f64,
-    waves_from: Timestamp,
-    last_number: i64,
+    /// The last number a wave has so far, also of those that these replace: they are numbered after it.
+    pub last_number: i64,
+    origin: Origin,
 }
 
 impl Planner {
@@ -110,8 +113,16 @@ impl Planner {
         };
         // While a case is paused its clock stands still.
         let clock = case.paused_at.unwrap_or(now);
-        let goes_on = alert.filter(|_| !starts_anew(because));
-        let waves_from = goes_on.map_or(clock, |alert| alert.waves_from);
+        let kept = alert.filter(|_| because != PlanCause::LkpCorrected);
+        let origin = Origin::of(
+            &facts.sightings,
+            &inputs::believed(&facts, &plan),
+            kept.map_or(clock, |alert| alert.waves_from),
+            alert.map_or(clock, |alert| alert.opened_at),
+            clock,
+        );
+        let next_due = || open.iter().map(|wave| wave.due_at).min();
+        let goes_on = (!is_news(because)).then(|| next_due().unwrap_or(clock));
         let cells: Vec<Cell> = released
             .iter()
             .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
@@ -124,9 +135,9 @@ impl Planner {
         let schedule = Schedule {
             released: &cells,
             asked_about,
-            from: waves_from,
+            from: origin.from,
             now: clock,
-            next_due: goes_on.and(open.iter().map(|wave| wave.due_at).min()),
+            goes_on,
             due_through: open
                 .iter()
                 .filter(|wave| goes_on.is_some() && wave.due_at <= clock)
@@ -142,7 +153,7 @@ impl Planner {
             waves,
             released,
             released_mass,
-            waves_from,
+            origin,
             plan,
         })
     }
@@ -160,7 +171,7 @@ impl Planner {
     ) -> Result<(), NoPlan> {
         let why = Why::from(PlanCause::Verified);
         let draft = self.draft(tx, case, None, why.cause, now).await?;
-        let version = keep(tx, case, alert, why, &draft, now).await?;
+        let version = keep(tx, case, alert, &why, &draft, now).await?;
         let detail = json!({
             "alert": alert, "plan": version, "radii_km": draft.plan.radii,
             "waves": draft.waves.len(), "resolution": draft.plan.resolution,
@@ -206,9 +217,9 @@ impl Planner {
     ) -> Result<i64, NoPlan> {
         let draft = self.draft(tx, case, Some(alert), why.cause, now).await?;
         plans::drop_waves(tx, alert.id).await?;
-        let version = keep(tx, case, alert.id, why, &draft, now).await?;
-        if draft.waves_from != alert.waves_from {
-            alerts::waves_from(tx, alert.id, draft.waves_from).await?;
+        let version = keep(tx, case, alert.id, &why, &draft, now).await?;
+        if draft.origin.lkp_from != alert.waves_from {
+            alerts::waves_from(tx, alert.id, draft.origin.lkp_from).await?;
         }
         let waves: Vec<_> = draft
             .waves
@@ -222,6 +233,7 @@ impl Planner {
             .collect();
         let detail = json!({
             "plan": version, "why": why, "change": draft.change, "waves": waves,
+            "delays_count_from": draft.origin.from,
             "released_waves": draft.released.len(), "released_probability": draft.released_mass,
         });
         timeline::note(tx, case.id, now, &Actor::Homeward, "replanned", &detail).await?;
@@ -247,7 +259,7 @@ async fn keep(
     tx: &mut Tx,
     case: &Case,
     alert: AlertId,
-    why: Why,
+    why: &Why,
     draft: &Draft,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
@@ -256,19 +268,24 @@ async fn keep(
     for (number, wave) in (draft.last_number + 1..).zip(&draft.waves) {
         plans::add_wave(tx, alert, plan, number, wave).await?;
     }
+    for (sighting, since) in &draft.origin.changed {
+        sightings::believe(tx, *sighting, *since).await?;
+    }
     Ok(version)
 }
 
-/// Whether somebody learnt where the person is: then wave 1 goes out at once, and the others wait for
-/// what it brings. Otherwise the waves keep their times.
-const fn starts_anew(cause: PlanCause) -> bool {
+/// Whether it is news of where the person is: then what would have gone out by now, had it been known,
+/// goes out at once. Otherwise nothing goes out before the next wave would have.
+const fn is_news(cause: PlanCause) -> bool {
     match cause {
         PlanCause::Verified
         | PlanCause::SightingAccepted
+        | PlanCause::SightingRejected
+        | PlanCause::SightingWithdrawn
         | PlanCause::CredibilityChanged
+        | PlanCause::LkpCorrected
         | PlanCause::CaseChanged => true,
-        PlanCause::SightingWithdrawn
-        | PlanCause::AreaSearched
+        PlanCause::AreaSearched
         | PlanCause::SearchWithdrawn
         | PlanCause::WaveDue
         | PlanCause::Requested => false,

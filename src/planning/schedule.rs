@@ -14,13 +14,13 @@ use crate::store::plans::{NewWave, Wave};
 pub struct Schedule<'a> {
     /// The cells released so far.
     pub released: &'a [Cell],
-    /// When the waves' delays began.
+    /// From when the waves' delays count.
     pub from: Timestamp,
     /// Now; for a paused case, when it was paused.
     pub now: Timestamp,
-    /// If the waves go on: when the first of those that are replaced is or was due. Nothing goes out before,
-    /// and what was due does not become due anew.
-    pub next_due: Option<Timestamp>,
+    /// If the waves go on as they were: when the first of those that are replaced is or was due, or now if
+    /// none is. Nothing goes out before, and what was due does not become due anew.
+    pub goes_on: Option<Timestamp>,
     /// The number in its plan of the last wave that was due already: it and those before stay due.
     pub due_through: Option<i64>,
     /// The number in its plan of the first wave that an operator holds back.
@@ -55,11 +55,10 @@ impl Schedule<'_> {
             let delay = SignedDuration::try_from(planned.delay).unwrap_or(SignedDuration::MAX);
             let by_delay = from.saturating_add(delay).unwrap_or(Timestamp::MAX);
             let was_due = self.due_through.is_some_and(|number| plan_wave <= number);
-            let next_due = self.next_due.unwrap_or(self.now);
-            let due_at = if was_due || by_delay <= self.now {
-                next_due
-            } else {
-                by_delay.max(next_due)
+            let due_at = match self.goes_on {
+                None => by_delay,
+                Some(next_due) if was_due || by_delay <= self.now => next_due,
+                Some(next_due) => by_delay.max(next_due),
             };
             let held = self.held_from.is_some_and(|number| plan_wave >= number);
             let mass = cells.iter().map(|(_, p)| p).sum();
@@ -71,6 +70,7 @@ impl Schedule<'_> {
                 _ if cells.is_empty() => continue,
                 Some(last) if due_at <= self.now.max(last.due_at) && alike(last) => {
                     last.plan_wave = plan_wave;
+                    last.due_at = due_at;
                     last.mass += mass;
                     last.cells.extend(cells);
                 }
@@ -189,7 +189,7 @@ mod tests {
             released,
             from: at(0),
             now: at(now),
-            next_due: None,
+            goes_on: None,
             due_through: None,
             held_from,
         }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(some.len(), 2);
         assert_eq!(some[0].plan_wave, 2);
         assert_eq!(some[0].cells.len(), plan.waves[1].cells.len() + 1);
-        assert_eq!((some[0].due_at, some[1].due_at), (at(40), at(120)));
+        assert_eq!((some[0].due_at, some[1].due_at), (at(30), at(120)));
         let all: f64 = some.iter().map(|wave| wave.mass).sum();
         assert!((all + mass + plan.rest - 1.0).abs() < 1e-9);
         let everything: Vec<Cell> = plan.cells().map(|one| one.cell).collect();
@@ -258,7 +258,7 @@ mod tests {
         let plan = planned(Category::Dementia);
         let schedule = Schedule {
             due_through: Some(2),
-            next_due: Some(at(3)),
+            goes_on: Some(at(3)),
             ..schedule(&[], 5, None)
         };
         let (waves, _) = schedule.next(&plan);
@@ -270,7 +270,7 @@ mod tests {
     fn nothing_goes_out_before_the_next_wave_would_have() {
         let plan = planned(Category::Dementia);
         let schedule = Schedule {
-            next_due: Some(at(30)),
+            goes_on: Some(at(30)),
             ..schedule(&[], 10, None)
         };
         let (waves, _) = schedule.next(&plan);

@@ -212,6 +212,7 @@ fn check(
             received_at: now,
             credibility,
             state: SightingState::New,
+            believed_since: None,
             report: Some(SightingReport {
                 position,
                 accuracy_m: filing.accuracy_m,
@@ -293,8 +294,20 @@ pub async fn decide(
     let actor = caller.holder.actor();
     timeline::note(tx, sighting.case, now, &actor, "sighting_decided", &detail).await?;
     if let Some(cause) = moves_area(before, (sighting.state, sighting.credibility)) {
+        let percent = |credibility: f64| (credibility * 100.0).round();
+        let credible = match cause {
+            PlanCause::SightingAccepted => {
+                format!(", credible to {} %", percent(sighting.credibility))
+            }
+            PlanCause::CredibilityChanged => {
+                let (was, is) = (percent(before.1), percent(sighting.credibility));
+                format!(", credible to {is} %, was {was} %")
+            }
+            _ => String::new(),
+        };
         let why = Why {
             sighting: Some(id),
+            detail: Some(format!("{}{credible}", sighting.source)),
             ..Why::from(cause)
         };
         planner.replan_open(tx, &case, why, now).await?;
@@ -310,6 +323,7 @@ fn moves_area(
     let accepted = [before, after].map(|state| state == SightingState::Accepted);
     match accepted {
         [false, true] => Some(PlanCause::SightingAccepted),
+        [true, false] if after == SightingState::Rejected => Some(PlanCause::SightingRejected),
         [true, false] => Some(PlanCause::SightingWithdrawn),
         [true, true] if credibility_before.to_bits() != credibility.to_bits() => {
             Some(PlanCause::CredibilityChanged)
@@ -345,7 +359,7 @@ mod tests {
             (
                 (Accepted, 0.3),
                 (Rejected, 0.3),
-                Some(PlanCause::SightingWithdrawn),
+                Some(PlanCause::SightingRejected),
             ),
             (
                 (Accepted, 0.3),

@@ -34,10 +34,14 @@ files! {
     alerts;
     /// Subscribers and the search by cell.
     subscribers;
+    /// Subscribers as apps write them.
+    uploads;
     /// Uploads of everybody an app has.
     everybody;
     /// Person numbers, and the keys that apps share.
     persons;
+    /// Moves of subscribers from one person number to another.
+    moves;
     /// Rounds (released waves and sweeps), shards and counts.
     rounds;
     /// The told-list.

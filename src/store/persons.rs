@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::sql::{Numbers, Values, statements};
-use super::{Session, StoreError, Tx, told};
+use super::{Session, StoreError, Tx, moves};
 use crate::model::{AppId, Cell, PersonNumber};
 
 statements! {
@@ -23,12 +23,19 @@ statements! {
                  WHERE person_regions.region = w.region AND used + w.wanted <= 65536
                  RETURNING region, block, used"
     }
-    OPEN_BLOCK {
-        "INSERT INTO person_blocks (region) VALUES ($1) RETURNING block"
+    OPEN_BLOCKS {
+        postgres: "INSERT INTO person_blocks (region) SELECT unnest($1::bigint[])
+                   RETURNING region, block"
+        sqlite: "INSERT INTO person_blocks (region) SELECT value->>0 FROM json_each($1)
+                 RETURNING region, block"
     }
-    USE_BLOCK {
-        "INSERT INTO person_regions (region, block, used) VALUES ($1, $2, $3)
-         ON CONFLICT (region) DO UPDATE SET block = excluded.block, used = excluded.used"
+    USE_BLOCKS {
+        postgres: "INSERT INTO person_regions (region, block, used)
+                   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+                   ON CONFLICT (region) DO UPDATE SET block = excluded.block, used = excluded.used"
+        sqlite: "INSERT INTO person_regions (region, block, used)
+                 SELECT value->>0, value->>1, value->>2 FROM json_each($1) WHERE true
+                 ON CONFLICT (region) DO UPDATE SET block = excluded.block, used = excluded.used"
     }
     INSERT_KEYS {
         postgres: "INSERT INTO persons (key, number, sent_at)
@@ -83,14 +90,6 @@ statements! {
     MOVE_PERSON {
         "UPDATE subscribers SET person = $2 WHERE person = $1 AND flags & 3 = 2"
     }
-    COUNT_MOVES {
-        postgres: "UPDATE person_blocks SET moves = moves + 1 WHERE block = ANY($1)"
-        sqlite: "UPDATE person_blocks SET moves = moves + 1
-                 WHERE block IN (SELECT value FROM json_each($1))"
-    }
-    SELECT_MOVES {
-        "SELECT block, moves FROM person_blocks WHERE moves > 0"
-    }
 }
 
 /// A key as it is known.
@@ -121,19 +120,33 @@ pub async fn give_out_numbers(
     for row in &rows {
         taken.insert(row.get("region")?, (row.get("block")?, row.get("used")?));
     }
-    let mut first = HashMap::new();
-    for (region, count) in wanted {
-        let number = region.to_i64();
-        let (block, used) = if let Some(taken) = taken.get(&number) {
-            *taken
-        } else {
-            let block: i64 = tx.query(&OPEN_BLOCK).bind(number).fetch_one().await?.get("block")?;
-            tx.query(&USE_BLOCK).bind(number).bind(block).bind(*count).execute().await?;
-            (block, *count)
-        };
-        first.insert(*region, PersonNumber((block << 16) | (used - count)));
+    let full: BTreeMap<i64, i64> =
+        regions.into_iter().zip(counts).filter(|(region, _)| !taken.contains_key(region)).collect();
+    if !full.is_empty() {
+        let blocks = open_blocks(tx, &full).await?;
+        taken.extend(full.into_iter().map(|(region, used)| (region, (blocks[&region], used))));
     }
-    Ok(first)
+    let number = |(region, count): (&Cell, &i64)| {
+        let (block, used) = taken[&region.to_i64()];
+        (*region, PersonNumber((block << 16) | (used - count)))
+    };
+    Ok(wanted.iter().map(number).collect())
+}
+
+/// Opens a block for each region, of which so many numbers are used.
+async fn open_blocks(
+    tx: &mut Tx,
+    used: &BTreeMap<i64, i64>,
+) -> Result<BTreeMap<i64, i64>, StoreError> {
+    let regions: Vec<i64> = used.keys().copied().collect();
+    let rows = tx.query(&OPEN_BLOCKS).bind_columns(&[Values::Int(&regions)]).fetch_all().await?;
+    let opened: BTreeMap<i64, i64> =
+        rows.iter().map(|row| Ok((row.get("region")?, row.get("block")?))).collect::<Result<_, _>>()?;
+    let (blocks, used): (Vec<i64>, Vec<i64>) =
+        opened.values().copied().zip(used.values().copied()).unzip();
+    let columns = [Values::Int(&regions), Values::Int(&blocks), Values::Int(&used)];
+    tx.query(&USE_BLOCKS).bind_columns(&columns).execute().await?;
+    Ok(opened)
 }
 
 /// What is known of these keys.
@@ -225,8 +238,7 @@ pub async fn unite(
     }
     tx.query(&POINT_KEYS).bind(from).bind(to).execute().await?;
     tx.query(&MOVE_PERSON).bind(from).bind(to).execute().await?;
-    told::carry_over(tx, &[(from, to)]).await?;
-    tx.query(&COUNT_MOVES).bind(Numbers(&[from.block()])).execute().await.map(drop)
+    moves::make(tx, &[(from, to)]).await
 }
 
 /// Gives the subscribers just written the numbers that their person keys stand for (token, number and
@@ -248,30 +260,16 @@ pub async fn follow_keys(
     if rows.is_empty() {
         return Ok(());
     }
-    let (mut tokens, mut moves) = (Vec::new(), Vec::new());
+    let (mut tokens, mut moved) = (Vec::new(), Vec::new());
     for row in &rows {
         tokens.push(row.get("token")?);
-        moves.push((row.get::<PersonNumber>("person")?, row.get::<PersonNumber>("to_person")?));
+        moved.push((row.get::<PersonNumber>("person")?, row.get::<PersonNumber>("to_person")?));
     }
-    let numbers: Vec<i64> = moves.iter().map(|(_, to)| to.0).collect();
-    told::carry_over(tx, &moves).await?;
+    let numbers: Vec<i64> = moved.iter().map(|(_, to)| to.0).collect();
     tx.query(&MOVE_TOKENS)
         .bind(app)
         .bind_columns(&[Values::Bytes(&tokens), Values::Int(&numbers)])
         .execute()
         .await?;
-    let blocks: Vec<i64> = moves.iter().map(|(from, _)| from.block()).collect();
-    tx.query(&COUNT_MOVES).bind(Numbers(&blocks)).execute().await.map(drop)
-}
-
-/// How often subscribers with a number in a block got another person's number, for each block in which
-/// that happened. Whoever reads subscribers, locks the blocks of their numbers and then finds another
-/// count for one of those must read them again: the numbers may be old ones, whose told-list is no longer
-/// added to.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn moves(session: &mut Session) -> Result<HashMap<i64, i64>, StoreError> {
-    let rows = session.query(&SELECT_MOVES).fetch_all().await?;
-    rows.iter().map(|row| Ok((row.get("block")?, row.get("moves")?))).collect()
+    moves::make(tx, &moved).await
 }

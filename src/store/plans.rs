@@ -54,6 +54,11 @@ statements! {
         "UPDATE waves SET state = 'withdrawn'
          WHERE alert_id = $1 AND state IN ('waiting', 'approval', 'held')"
     }
+    ASK_ANEW {
+        "UPDATE waves SET state = 'waiting', approval = NULL, approved_by = NULL
+         WHERE alert_id = $1
+           AND (state = 'approval' OR state = 'waiting' AND approved_by IS NOT NULL)"
+    }
     DROP_WAVES {
         "DELETE FROM waves WHERE alert_id = $1 AND state IN ('waiting', 'approval', 'held')"
     }
@@ -87,7 +92,7 @@ pub struct StoredPlan<P> {
 }
 
 /// Why a plan was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
     /// What happened.
     pub cause: PlanCause,
@@ -97,6 +102,10 @@ pub struct Why {
     /// The number of the search it happened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<i64>,
+    /// More of it: the names of the fields that were corrected, or of a sighting its source and credibility.
+    /// Never anybody's own words: it outlives the case's personal data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl From<PlanCause> for Why {
@@ -105,6 +114,7 @@ impl From<PlanCause> for Why {
             cause,
             sighting: None,
             search: None,
+            detail: None,
         }
     }
 }
@@ -183,7 +193,7 @@ pub async fn add<P: Serialize + Sync, C: Serialize + Sync>(
     tx: &mut Tx,
     case: CaseId,
     now: Timestamp,
-    why: Why,
+    why: &Why,
     change: Option<&C>,
     plan: &P,
 ) -> Result<(PlanId, i64), StoreError> {
@@ -194,7 +204,7 @@ pub async fn add<P: Serialize + Sync, C: Serialize + Sync>(
         .bind(case)
         .bind(version)
         .bind(now.as_millisecond())
-        .bind(to_json(&why)?)
+        .bind(to_json(why)?)
         .bind(change.map(to_json).transpose()?)
         .bind(to_json(plan)?)
         .execute()
@@ -336,6 +346,15 @@ pub async fn move_waves(tx: &mut Tx, alert: AlertId, by: SignedDuration) -> Resu
 /// [`StoreError`] if the database does not answer.
 pub async fn withdraw_waves(tx: &mut Tx, alert: AlertId) -> Result<u64, StoreError> {
     tx.query(&WITHDRAW_WAVES).bind(alert).execute().await
+}
+
+/// Takes back what was asked and approved of waves not yet released, because they would reach others; gives
+/// how many those are.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn ask_anew(tx: &mut Tx, alert: AlertId) -> Result<u64, StoreError> {
+    tx.query(&ASK_ANEW).bind(alert).execute().await
 }
 
 /// Forgets all waves not yet released, because a new plan replaces them.

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use super::sql::{Values, statements};
 use super::{Session, StoreError, Tx};
-use crate::model::{AlertId, AppId, CellRange, ShardId};
+use crate::model::{AlertId, AppId, CellRange, ShardId, SubscriberFlags};
 
 statements! {
     COUNT_BY_APP {
         postgres: "SELECT s.app_id, count(*) AS people
                    FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
                        SELECT app_id FROM subscribers
-                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 1 = 0 OFFSET 0) AS s
+                       WHERE cell BETWEEN r.lo AND r.hi AND flags & 1 = 0 AND flags & $3 = $3 OFFSET 0) AS s
                    GROUP BY s.app_id ORDER BY s.app_id"
         sqlite: "SELECT s.app_id, count(*) AS people FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0
+                   AND s.flags & $3 = $3
                  GROUP BY s.app_id ORDER BY s.app_id"
     }
     TELLABLE_BY_CELL {
@@ -30,10 +33,13 @@ statements! {
                  GROUP BY s.cell"
     }
     SELECT_TOLD {
-        "SELECT shards.ranges, CAST(sum(counts.people) AS BIGINT) AS people FROM shards
+        "SELECT shards.ranges, CAST(sum(counts.people) AS BIGINT) AS people, rounds.released_at
+         FROM shards
          JOIN counts ON counts.shard_id = shards.id AND counts.reason = 'told'
+         JOIN rounds ON rounds.alert_id = shards.alert_id AND rounds.number = shards.round
          WHERE shards.alert_id = $1
-         GROUP BY shards.id, shards.ranges"
+         GROUP BY shards.id, shards.ranges, rounds.number, rounds.released_at
+         ORDER BY rounds.number"
     }
     SET_QUOTA {
         "UPDATE shards SET quota = $4 WHERE alert_id = $1 AND round = $2 AND number = $3"
@@ -106,31 +112,52 @@ pub async fn quota(session: &mut Session, shard: ShardId) -> Result<Option<i64>,
     session.query(&SELECT_QUOTA).bind(shard).fetch_one().await?.get("quota")
 }
 
-/// How many subscribers each app has registered in these ranges of cells.
+/// How many subscribers each app has registered in these ranges of cells, or how many volunteers.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn by_app(
     session: &mut Session,
     ranges: &[CellRange],
+    volunteers_only: bool,
 ) -> Result<Vec<(AppId, i64)>, StoreError> {
     let (lo, hi): (Vec<i64>, Vec<i64>) = ranges.iter().map(|range| (range.lo, range.hi)).unzip();
     let rows = session
         .query(&COUNT_BY_APP)
         .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
+        .bind(i32::from(volunteers_only) * SubscriberFlags::VOLUNTEER)
         .fetch_all()
         .await?;
     rows.iter().map(|row| Ok((row.get("app_id")?, row.get("people")?))).collect()
 }
 
-/// How many people each shard of an alert told, in waves and sweeps alike, with its cells.
+/// What one shard told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardTold {
+    /// Its cells.
+    pub ranges: Vec<CellRange>,
+    /// How many people it told.
+    pub people: i64,
+    /// When its round was released.
+    pub at: Timestamp,
+}
+
+/// How many people each shard of an alert told, in waves and sweeps alike, in the order of the rounds.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn told_by_shard(
     session: &mut Session,
     alert: AlertId,
-) -> Result<Vec<(Vec<CellRange>, i64)>, StoreError> {
+) -> Result<Vec<ShardTold>, StoreError> {
     let rows = session.query(&SELECT_TOLD).bind(alert).fetch_all().await?;
-    rows.iter().map(|row| Ok((row.json("ranges")?, row.get("people")?))).collect()
+    rows.iter()
+        .map(|row| {
+            Ok(ShardTold {
+                ranges: row.json("ranges")?,
+                people: row.get("people")?,
+                at: row.time("released_at")?,
+            })
+        })
+        .collect()
 }

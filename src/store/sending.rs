@@ -156,7 +156,7 @@ pub async fn next(
     app: AppId,
     now: Timestamp,
     most_urgent: Urgency,
-    limit: i64,
+    limit: u32,
     quiet: &[String],
 ) -> Result<Vec<(BatchId, i64)>, StoreError> {
     let rows = session
@@ -164,7 +164,7 @@ pub async fn next(
         .bind(app)
         .bind(now.as_millisecond())
         .bind(most_urgent.rank())
-        .bind(limit)
+        .bind(i64::from(limit))
         .bind_columns(&[Values::Text(quiet)])
         .fetch_all()
         .await?;
@@ -233,6 +233,9 @@ pub async fn claim(
 /// # Errors
 /// [`StoreError`] if the database does not answer.
 pub async fn share_cases(tx: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     tx.query(&SHARE_CASES).bind_columns(&[Values::Uuid(ids)]).execute().await.map(drop)
 }
 

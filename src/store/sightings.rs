@@ -1,6 +1,6 @@
 //! Sightings.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::sql::{Row, statements, to_json};
 use super::{Session, StoreError, Tx};
@@ -31,6 +31,12 @@ statements! {
     }
     UPDATE_SIGHTING {
         "UPDATE sightings SET credibility = $2, state = $3 WHERE id = $1"
+    }
+    BELIEVE {
+        "UPDATE sightings SET believed_since = $2 WHERE id = $1"
+    }
+    MOVE_BELIEVED {
+        "UPDATE sightings SET believed_since = believed_since + $2 WHERE case_id = $1"
     }
 }
 
@@ -128,6 +134,36 @@ pub async fn change(tx: &mut Tx, sighting: &Sighting) -> Result<(), StoreError> 
         .map(drop)
 }
 
+/// Says since when plans believe a sighting, if they do.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn believe(
+    tx: &mut Tx,
+    id: SightingId,
+    since: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    tx.query(&BELIEVE)
+        .bind(id)
+        .bind(since.map(Timestamp::as_millisecond))
+        .execute()
+        .await
+        .map(drop)
+}
+
+/// Moves the moments since when a case's sightings are believed, because it was paused that long.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer.
+pub async fn move_believed(
+    tx: &mut Tx,
+    case: CaseId,
+    by: SignedDuration,
+) -> Result<(), StoreError> {
+    let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    tx.query(&MOVE_BELIEVED).bind(case).bind(by_ms).execute().await.map(drop)
+}
+
 fn to_sighting(row: &Row) -> Result<Sighting, StoreError> {
     Ok(Sighting {
         id: row.get("id")?,
@@ -138,6 +174,7 @@ fn to_sighting(row: &Row) -> Result<Sighting, StoreError> {
         received_at: row.time("received_at")?,
         credibility: row.get("credibility")?,
         state: row.named("state")?,
+        believed_since: row.time_or_none("believed_since")?,
         report: row.json_or_none("report")?,
     })
 }

@@ -1,7 +1,8 @@
 //! The thin layer that lets one Rust function serve both databases: a statement written once (or
 //! once per database), typed parameters, typed columns.
 
-use sqlx::encode::IsNull;
+mod values;
+
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -9,6 +10,8 @@ use sqlx::{Arguments as _, Decode, Encode, Postgres, Row as _, Sqlite, Type};
 
 use super::error::StoreError;
 use super::session::Session;
+use values::rows_as_json;
+pub(super) use values::{Numbers, Values};
 
 /// One SQL statement under a name, in the words of each database.
 #[derive(Debug)]
@@ -68,15 +71,6 @@ pub(super) struct Query<'s> {
 enum Arguments {
     Postgres(PgArguments),
     Sqlite(SqliteArguments),
-}
-
-/// Columns of equal length that go to the database in one statement: arrays for `unnest` on
-/// PostgreSQL, one JSON array of rows (bytes in hex) for `json_each` on SQLite.
-pub(super) enum Values<'a> {
-    Int(&'a [i64]),
-    Bytes(&'a [Vec<u8>]),
-    Text(&'a [String]),
-    Uuid(&'a [uuid::Uuid]),
 }
 
 impl Session {
@@ -333,70 +327,8 @@ impl Row {
     }
 }
 
-/// A list of numbers as one parameter: BIGINT[] on PostgreSQL, JSON on SQLite.
-pub(super) struct Numbers<'a>(pub &'a [i64]);
-
-impl Type<Postgres> for Numbers<'_> {
-    fn type_info() -> sqlx::postgres::PgTypeInfo {
-        <[i64] as Type<Postgres>>::type_info()
-    }
-}
-
-impl Encode<'_, Postgres> for Numbers<'_> {
-    fn encode_by_ref(
-        &self,
-        buffer: &mut sqlx::postgres::PgArgumentBuffer,
-    ) -> Result<IsNull, BoxDynError> {
-        <&[i64] as Encode<'_, Postgres>>::encode(self.0, buffer)
-    }
-}
-
-impl Type<Sqlite> for Numbers<'_> {
-    fn type_info() -> sqlx::sqlite::SqliteTypeInfo {
-        <String as Type<Sqlite>>::type_info()
-    }
-}
-
-impl Encode<'_, Sqlite> for Numbers<'_> {
-    fn encode_by_ref(
-        &self,
-        buffer: &mut sqlx::sqlite::SqliteArgumentsBuffer,
-    ) -> Result<IsNull, BoxDynError> {
-        <String as Encode<'_, Sqlite>>::encode(serde_json::to_string(self.0)?, buffer)
-    }
-}
-
 /// A value kept as JSON text.
 pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value)
         .map_err(|error| StoreError::new("to_json", sqlx::Error::Encode(Box::new(error))))
-}
-
-fn rows_as_json(columns: &[Values<'_>]) -> Result<String, BoxDynError> {
-    use std::fmt::Write as _;
-    let length = columns.first().map_or(0, |column| match column {
-        Values::Int(values) => values.len(),
-        Values::Uuid(values) => values.len(),
-        Values::Bytes(values) => values.len(),
-        Values::Text(values) => values.len(),
-    });
-    let mut json = String::with_capacity(length * columns.len() * 16);
-    json.push('[');
-    for row in 0..length {
-        json.push_str(if row == 0 { "[" } else { ",[" });
-        for (place, column) in columns.iter().enumerate() {
-            if place > 0 {
-                json.push(',');
-            }
-            match column {
-                Values::Int(values) => write!(json, "{}", values[row])?,
-                Values::Uuid(values) => write!(json, "\"{}\"", values[row].simple())?,
-                Values::Bytes(values) => write!(json, "\"{}\"", hex::encode(&values[row]))?,
-                Values::Text(values) => json.push_str(&serde_json::to_string(&values[row])?),
-            }
-        }
-        json.push(']');
-    }
-    json.push(']');
-    Ok(json)
 }

@@ -7,80 +7,36 @@ use jiff::Timestamp;
 use super::sql::{Numbers, Values, statements};
 use super::{Session, StoreError, Tx};
 use crate::model::{
-    AppId, Candidate, Cell, CellRange, PersonNumber, RoundKind, SubscriberFlags,
+    AppId, Candidate, CellRange, PersonNumber, RoundKind, SubscriberFlags,
 };
 
 // `OFFSET 0` keeps PostgreSQL to one look into the index for each range. It believes that hardly anybody is
 // not deleted, and after many moves that the index costs much: then it would go through everybody once and
 // compare them with every range.
 statements! {
-    SELECT_KNOWN {
-        postgres: "SELECT array_agg(t.place) AS places, array_agg(s.person) AS persons,
-                       array_agg(s.seen_at) AS seen_at, array_agg(s.flags) AS flags,
-                       array_agg(s.cell) AS cells, array_agg(s.muted_until) AS muted_until
-                   FROM unnest($2::bytea[]) WITH ORDINALITY AS t(token, place)
-                   JOIN subscribers s ON s.app_id = $1 AND s.token = t.token"
-        sqlite: "SELECT json_group_array(t.key + 1) AS places, json_group_array(s.person) AS persons,
-                     json_group_array(s.seen_at) AS seen_at, json_group_array(s.flags) AS flags,
-                     json_group_array(s.cell) AS cells,
-                     json_group_array(s.muted_until) AS muted_until
-                 FROM json_each($2) t CROSS JOIN subscribers s
-                 WHERE s.app_id = $1 AND s.token = unhex(t.value->>0)"
-    }
-    UPSERT {
-        postgres: "INSERT INTO subscribers
-                       (app_id, token, cell, person, seen_at, seen_hour, flags, muted_until)
-                   SELECT $1, token, cell, person, seen_at, (seen_at / 3600000)::int, flags::int, muted_until
-                   FROM unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                               $7::bigint[])
-                        AS new(token, cell, person, seen_at, flags, muted_until)
-                   ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                       person = CASE WHEN subscribers.person <> 0
-                           THEN subscribers.person ELSE excluded.person END,
-                       seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
-                       muted_until = excluded.muted_until
-                   WHERE subscribers.seen_at <= excluded.seen_at"
-        sqlite: "INSERT INTO subscribers
-                     (app_id, token, cell, person, seen_at, seen_hour, flags, muted_until)
-                 SELECT $1, unhex(value->>0), value->>1, value->>2, value->>3,
-                        (value->>3) / 3600000, value->>4, value->>5
-                 FROM json_each($2) WHERE true
-                 ON CONFLICT (app_id, token) DO UPDATE SET cell = excluded.cell,
-                     person = CASE WHEN subscribers.person <> 0
-                         THEN subscribers.person ELSE excluded.person END,
-                     seen_at = excluded.seen_at, seen_hour = excluded.seen_hour, flags = excluded.flags,
-                     muted_until = excluded.muted_until
-                 WHERE subscribers.seen_at <= excluded.seen_at"
-    }
     SELECT_CANDIDATES {
-        postgres: "SELECT array_agg(s.app_id) AS apps, array_agg(s.person) AS persons,
-                       array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
-                       array_agg(s.muted_until) AS muted_until,
-                       array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
+        postgres: "SELECT string_agg(int8send(s.person) || int8send(s.muted_until)
+                       || int8send((s.app_id::bigint << 32) | s.flags)
+                       || int8send((s.seen_hour::bigint << 32) | length(s.token)) || s.token, '') AS people
                    FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
                        SELECT * FROM subscribers
                        WHERE cell BETWEEN r.lo AND r.hi AND flags & 1 = 0 OFFSET 0) AS s"
-        sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
-                     json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
-                     json_group_array(s.muted_until) AS muted_until,
-                     json_group_array(length(s.token)) AS token_bytes,
-                     group_concat(hex(s.token), '') AS tokens
+        sqlite: "SELECT group_concat(printf('%016x%016x%016x%016x', s.person, s.muted_until,
+                         (s.app_id << 32) | s.flags, (s.seen_hour << 32) | length(s.token))
+                     || hex(s.token), '') AS people
                  FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 1 = 0"
     }
     SELECT_VOLUNTEERS {
-        postgres: "SELECT array_agg(s.app_id) AS apps, array_agg(s.person) AS persons,
-                       array_agg(s.flags) AS flags, array_agg(s.seen_hour) AS seen_hours,
-                       array_agg(s.muted_until) AS muted_until,
-                       array_agg(length(s.token)) AS token_bytes, string_agg(s.token, '') AS tokens
+        postgres: "SELECT string_agg(int8send(s.person) || int8send(s.muted_until)
+                       || int8send((s.app_id::bigint << 32) | s.flags)
+                       || int8send((s.seen_hour::bigint << 32) | length(s.token)) || s.token, '') AS people
                    FROM unnest($1::bigint[], $2::bigint[]) AS r(lo, hi) CROSS JOIN LATERAL (
                        SELECT * FROM subscribers
                        WHERE cell BETWEEN r.lo AND r.hi AND flags & 17 = 16 OFFSET 0) AS s"
-        sqlite: "SELECT json_group_array(s.app_id) AS apps, json_group_array(s.person) AS persons,
-                     json_group_array(s.flags) AS flags, json_group_array(s.seen_hour) AS seen_hours,
-                     json_group_array(s.muted_until) AS muted_until,
-                     json_group_array(length(s.token)) AS token_bytes,
-                     group_concat(hex(s.token), '') AS tokens
+        sqlite: "SELECT group_concat(printf('%016x%016x%016x%016x', s.person, s.muted_until,
+                         (s.app_id << 32) | s.flags, (s.seen_hour << 32) | length(s.token))
+                     || hex(s.token), '') AS people
                  FROM json_each($1) r CROSS JOIN subscribers s
                  WHERE s.cell BETWEEN r.value->>0 AND r.value->>1 AND s.flags & 17 = 16"
     }
@@ -131,131 +87,46 @@ statements! {
     }
 }
 
-/// A subscriber's row as an app wrote it, with its person number.
-#[derive(Debug, Clone)]
-pub struct SubscriberRow {
-    /// The app's name for the device.
-    pub token: Vec<u8>,
-    /// Where the app last saw them; `None` for a deletion.
-    pub cell: Option<Cell>,
-    /// The number of the person; 0 for the deletion of a token never seen.
-    pub person: PersonNumber,
-    /// When the app wrote this.
-    pub seen_at: Timestamp,
-    /// What they allow.
-    pub flags: SubscriberFlags,
-    /// When they may be disturbed again, in ms since 1970; 0 if at any time.
-    pub muted_until_ms: i64,
-}
-
-/// What is known of a token.
-#[derive(Debug, Clone, Copy)]
-pub struct Known {
-    /// The number of the person.
-    pub person: PersonNumber,
-    /// When the app last wrote, in ms since 1970.
-    pub seen_at_ms: i64,
-    /// What they allow.
-    pub flags: SubscriberFlags,
-    /// Where the app last saw them, as a number; 0 after a deletion.
-    pub cell: i64,
-    /// When they may be disturbed again, in ms since 1970.
-    pub muted_until_ms: i64,
-}
-
-/// What is known of these tokens of an app, in their order; deleted ones are known, too.
+/// Everybody registered in some ranges of cells, packed: a row for each of them would cost more than all
+/// that is decided about them.
 ///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn known(
-    session: &mut Session,
-    app: AppId,
-    tokens: &[Vec<u8>],
-) -> Result<Vec<Option<Known>>, StoreError> {
-    let row = session
-        .query(&SELECT_KNOWN)
-        .bind(app)
-        .bind_columns(&[Values::Bytes(tokens)])
-        .fetch_one()
-        .await?;
-    let (persons, seen_at) = (row.list("persons")?, row.list("seen_at")?);
-    let (flags, cells) = (row.list("flags")?, row.list("cells")?);
-    let muted_until = row.list("muted_until")?;
-    let mut known = vec![None; tokens.len()];
-    for (row, place) in row.list::<i64>("places")?.into_iter().enumerate() {
-        let place = usize::try_from(place - 1).ok();
-        if let Some(known) = place.and_then(|place| known.get_mut(place)) {
-            *known = Some(Known {
-                person: PersonNumber(persons[row]),
-                seen_at_ms: seen_at[row],
-                flags: SubscriberFlags(flags[row]),
-                cell: cells[row],
-                muted_until_ms: muted_until[row],
-            });
-        }
-    }
-    Ok(known)
-}
-
-/// Writes rows of an app in this order, each token once; an older row never overwrites a newer one (of
-/// two of the same time the one that comes later counts). A token keeps the person number that it has;
-/// see [`super::persons::follow_keys`]. Says how many rows changed.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer.
-pub async fn write(tx: &mut Tx, app: AppId, rows: &[SubscriberRow]) -> Result<u64, StoreError> {
-    let tokens: Vec<Vec<u8>> = rows.iter().map(|row| row.token.clone()).collect();
-    let cells: Vec<i64> = rows.iter().map(|row| row.cell.map_or(0, Cell::to_i64)).collect();
-    let persons: Vec<i64> = rows.iter().map(|row| row.person.0).collect();
-    let seen: Vec<i64> = rows.iter().map(|row| row.seen_at.as_millisecond()).collect();
-    let flags: Vec<i64> = rows.iter().map(|row| i64::from(row.flags.0)).collect();
-    let muted: Vec<i64> = rows.iter().map(|row| row.muted_until_ms).collect();
-    tx.query(&UPSERT)
-        .bind(app)
-        .bind_columns(&[
-            Values::Bytes(&tokens),
-            Values::Int(&cells),
-            Values::Int(&persons),
-            Values::Int(&seen),
-            Values::Int(&flags),
-            Values::Int(&muted),
-        ])
-        .execute()
-        .await
-}
-
-/// Everybody registered in some ranges of cells, column by column: a row for each of them would cost
-/// more than all that is decided about them.
+/// Of each four numbers of 64 bits (person; muted until; app and flags; hour seen and length of the token),
+/// then the token.
 #[derive(Default)]
-pub struct Candidates {
-    apps: Vec<i32>,
-    persons: Vec<i64>,
-    flags: Vec<i32>,
-    seen_hours: Vec<i32>,
-    muted_until_ms: Vec<i64>,
-    token_bytes: Vec<i32>,
-    tokens: Vec<u8>,
-}
+pub struct Candidates(Vec<u8>);
 
 impl Candidates {
     /// One after the other, in no order.
     pub fn iter(&self) -> impl Iterator<Item = Candidate<'_>> {
-        let mut rest = self.tokens.as_slice();
-        (0..self.persons.len()).map_while(move |place| {
-            let bytes = usize::try_from(self.token_bytes[place]).ok()?;
-            let (token, after) = rest.split_at_checked(bytes)?;
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let mut number = || {
+                let (number, after) = rest.split_first_chunk()?;
+                rest = after;
+                Some(i64::from_be_bytes(*number))
+            };
+            let (person, muted_until_ms) = (number()?, number()?);
+            let (app, flags) = halves(number()?);
+            let (seen_hour, bytes) = halves(number()?);
+            let (token, after) = rest.split_at_checked(usize::try_from(bytes).ok()?)?;
             rest = after;
             Some(Candidate {
-                app: AppId(self.apps[place]),
+                app: AppId(app),
                 token,
-                person: PersonNumber(self.persons[place]),
-                flags: SubscriberFlags(self.flags[place]),
-                seen_hour: self.seen_hours[place],
-                muted_until_ms: self.muted_until_ms[place],
+                person: PersonNumber(person),
+                flags: SubscriberFlags(flags),
+                seen_hour,
+                muted_until_ms,
                 seen_at_ms: 0,
             })
         })
     }
+}
+
+/// The two numbers of 32 bits in one of 64, the upper one first.
+#[expect(clippy::cast_possible_truncation, reason = "the shift and the cast take each half")]
+const fn halves(number: i64) -> (i32, i32) {
+    ((number >> 32) as i32, number as i32)
 }
 
 /// Everybody registered in these ranges of cells, or for a round of volunteers just those, from the
@@ -277,15 +148,7 @@ pub async fn candidates(
         .bind_columns(&[Values::Int(&lo), Values::Int(&hi)])
         .fetch_one()
         .await?;
-    Ok(Candidates {
-        apps: row.list("apps")?,
-        persons: row.list("persons")?,
-        flags: row.list("flags")?,
-        seen_hours: row.list("seen_hours")?,
-        muted_until_ms: row.list("muted_until")?,
-        token_bytes: row.list("token_bytes")?,
-        tokens: row.joined_bytes("tokens")?,
-    })
+    row.joined_bytes("people").map(Candidates)
 }
 
 /// How many are registered in each cell of these ranges; counting stops at `limit` in all.

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use roaring::RoaringBitmap;
 
+use super::moves::{self, Carried};
 use super::sql::{Numbers, Row, Values, statements};
 use super::{Session, StoreError, Tx};
 use crate::model::{AlertId, CapBudget, PersonNumber};
 
 statements! {
     LOCK_BLOCKS {
-        postgres: "SELECT block FROM person_blocks WHERE block = ANY($1) ORDER BY block FOR UPDATE"
-        sqlite: "SELECT value AS block FROM json_each($1)"
+        postgres: "SELECT coalesce(max(moved), 0) AS moved FROM (
+                       SELECT moved FROM person_blocks WHERE block = ANY($1) ORDER BY block FOR UPDATE
+                   ) AS locked"
+        sqlite: "SELECT coalesce(max(moved), 0) AS moved FROM person_blocks
+                 WHERE block IN (SELECT value FROM json_each($1))"
     }
     SELECT_TOLD {
         postgres: "SELECT block, alert_id, round, budget, told_at, people FROM told
@@ -56,6 +60,9 @@ statements! {
     }
 }
 
+/// Places by block of person numbers.
+pub type Blocks = BTreeMap<i64, RoaringBitmap>;
+
 /// Who of a block was told in one round of one alert.
 #[derive(Debug)]
 pub struct Told {
@@ -73,13 +80,21 @@ pub struct Told {
     pub people: RoaringBitmap,
 }
 
+impl Told {
+    /// Whether this person is among them.
+    pub(super) fn has(&self, person: PersonNumber) -> bool {
+        person.block() == self.block && self.people.contains(u32::from(person.place()))
+    }
+}
+
 /// Locks blocks of person numbers until the transaction ends, in ascending order, so that two
-/// workers never wait for each other.
+/// workers never wait for each other. Gives the last move (see [`super::moves`]) of anybody out of one of
+/// them.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer.
-pub async fn lock_blocks(tx: &mut Tx, blocks: &[i64]) -> Result<(), StoreError> {
-    tx.query(&LOCK_BLOCKS).bind(Numbers(blocks)).execute().await.map(drop)
+pub async fn lock_blocks(tx: &mut Tx, blocks: &[i64]) -> Result<i64, StoreError> {
+    tx.query(&LOCK_BLOCKS).bind(Numbers(blocks)).fetch_one().await?.get("moved")
 }
 
 /// Who in these blocks was told of this alert, or of any since a moment.
@@ -102,6 +117,18 @@ pub async fn read(
     rows.iter().map(to_told).collect()
 }
 
+/// Everybody who was told in these blocks.
+///
+/// # Errors
+/// [`StoreError`] if the database does not answer or a bitmap cannot be read.
+pub(super) async fn of_blocks(
+    session: &mut Session,
+    blocks: &[i64],
+) -> Result<Vec<Told>, StoreError> {
+    let rows = session.query(&SELECT_ALL).bind(Numbers(blocks)).fetch_all().await?;
+    rows.iter().map(to_told).collect()
+}
+
 /// Writes who was told in a round, whole blocks at a time (what stood there before is replaced).
 /// The blocks must be locked.
 ///
@@ -113,7 +140,7 @@ pub async fn put(
     round: i64,
     budget: CapBudget,
     now: Timestamp,
-    blocks: &BTreeMap<i64, RoaringBitmap>,
+    blocks: &Blocks,
 ) -> Result<(), StoreError> {
     let numbers: Vec<i64> = blocks.keys().copied().collect();
     let people = blocks.values().map(to_bytes).collect::<Result<Vec<_>, _>>()?;
@@ -128,8 +155,8 @@ pub async fn put(
         .map(drop)
 }
 
-/// Takes people off the lists whose batch was withdrawn before it was sent. Locks all their blocks
-/// at once.
+/// Takes people off the lists whose batch was withdrawn before it was sent, and whoever is on them only
+/// because of those. Locks all their blocks at once.
 ///
 /// # Errors
 /// [`StoreError`] if the database does not answer or a bitmap cannot be read.
@@ -137,17 +164,28 @@ pub async fn take_off(
     tx: &mut Tx,
     people: impl IntoIterator<Item = (AlertId, PersonNumber)>,
 ) -> Result<(), StoreError> {
-    let mut off: BTreeMap<AlertId, BTreeMap<i64, RoaringBitmap>> = BTreeMap::new();
+    let mut off: BTreeMap<AlertId, Blocks> = BTreeMap::new();
     for (alert, person) in people {
-        let blocks = off.entry(alert).or_default();
-        blocks.entry(person.block()).or_default().insert(u32::from(person.place()));
+        add(off.entry(alert).or_default(), person);
     }
-    let mut blocks: Vec<i64> = off.values().flat_map(BTreeMap::keys).copied().collect();
+    if off.is_empty() {
+        return Ok(());
+    }
+    moves::hold(tx).await?;
+    let mut followed = BTreeMap::new();
+    for (alert, off) in off {
+        let carried = moves::forget_sources(tx, alert, &off).await?;
+        followed.insert(alert, (off, carried));
+    }
+    let with_them = |(off, carried): &(Blocks, Carried)| -> Vec<i64> {
+        off.keys().copied().chain(carried.off.keys().map(|(block, _)| *block)).collect()
+    };
+    let mut blocks: Vec<i64> = followed.values().flat_map(with_them).collect();
     blocks.sort_unstable();
     blocks.dedup();
     lock_blocks(tx, &blocks).await?;
-    for (alert, off) in off {
-        take_off_alert(tx, alert, &off).await?;
+    for (alert, (off, carried)) in &followed {
+        take_off_alert(tx, *alert, &blocks, off, carried).await?;
     }
     Ok(())
 }
@@ -155,17 +193,20 @@ pub async fn take_off(
 async fn take_off_alert(
     tx: &mut Tx,
     alert: AlertId,
-    off: &BTreeMap<i64, RoaringBitmap>,
+    blocks: &[i64],
+    off: &Blocks,
+    carried: &Carried,
 ) -> Result<(), StoreError> {
-    let blocks: Vec<i64> = off.keys().copied().collect();
-    let rows = tx.query(&SELECT_OF_ALERT).bind(Numbers(&blocks)).bind(alert).fetch_all().await?;
+    let nobody = RoaringBitmap::new();
+    let rows = tx.query(&SELECT_OF_ALERT).bind(Numbers(blocks)).bind(alert).fetch_all().await?;
     for row in &rows {
         let (block, round): (i64, i64) = (row.get("block")?, row.get("round")?);
+        let mut gone = off.get(&block).unwrap_or(&nobody).clone();
+        gone |= carried.off.get(&(block, round)).unwrap_or(&nobody);
+        gone -= carried.stay.get(&(block, round)).unwrap_or(&nobody);
         let mut left = from_bytes(&row.get::<Vec<u8>>("people")?)?;
         let before = left.len();
-        if let Some(gone) = off.get(&block) {
-            left -= gone;
-        }
+        left -= gone;
         if left.len() < before {
             tx.query(&SHRINK_TOLD)
                 .bind(block)
@@ -175,50 +216,6 @@ async fn take_off_alert(
                 .execute()
                 .await?;
         }
-    }
-    Ok(())
-}
-
-/// Has each second number told of whatever the first was told of, because they turned out to be one
-/// person's. Locks all their blocks at once.
-///
-/// # Errors
-/// [`StoreError`] if the database does not answer or a bitmap cannot be read.
-pub async fn carry_over(
-    tx: &mut Tx,
-    moves: &[(PersonNumber, PersonNumber)],
-) -> Result<(), StoreError> {
-    let mut blocks: Vec<i64> =
-        moves.iter().flat_map(|(from, to)| [from.block(), to.block()]).collect();
-    blocks.sort_unstable();
-    blocks.dedup();
-    lock_blocks(tx, &blocks).await?;
-    let rows = tx.query(&SELECT_ALL).bind(Numbers(&blocks)).fetch_all().await?;
-    let lists = rows.iter().map(to_told).collect::<Result<Vec<_>, _>>()?;
-    // Per round the time and the blocks that change.
-    let mut changed: BTreeMap<_, (CapBudget, Timestamp, BTreeMap<i64, RoaringBitmap>)> =
-        BTreeMap::new();
-    for list in &lists {
-        for (from, to) in moves {
-            if from.block() == list.block && list.people.contains(u32::from(from.place())) {
-                let (_, told_at, blocks) = changed
-                    .entry((list.alert, list.round))
-                    .or_insert_with(|| (list.budget, list.told_at, BTreeMap::new()));
-                *told_at = list.told_at.max(*told_at);
-                blocks.entry(to.block()).or_default().insert(u32::from(to.place()));
-            }
-        }
-    }
-    for list in &lists {
-        if let Some((_, told_at, blocks)) = changed.get_mut(&(list.alert, list.round))
-            && let Some(block) = blocks.get_mut(&list.block)
-        {
-            *block |= &list.people;
-            *told_at = list.told_at.max(*told_at);
-        }
-    }
-    for ((alert, round), (budget, told_at, blocks)) in &changed {
-        put(tx, *alert, *round, *budget, *told_at, blocks).await?;
     }
     Ok(())
 }
@@ -258,11 +255,16 @@ pub async fn sent_late(
 /// [`StoreError`] if the database does not answer or a bitmap cannot be read.
 pub async fn count(session: &mut Session, alert: AlertId) -> Result<u64, StoreError> {
     let rows = session.query(&SELECT_ALL_OF_ALERT).bind(alert).fetch_all().await?;
-    let mut blocks: BTreeMap<i64, RoaringBitmap> = BTreeMap::new();
+    let mut blocks = Blocks::new();
     for row in &rows {
         *blocks.entry(row.get("block")?).or_default() |= from_bytes(&row.get::<Vec<u8>>("people")?)?;
     }
     Ok(blocks.values().map(RoaringBitmap::len).sum())
+}
+
+/// Adds a person to the places of their block.
+pub(super) fn add(blocks: &mut Blocks, person: PersonNumber) {
+    blocks.entry(person.block()).or_default().insert(u32::from(person.place()));
 }
 
 fn to_told(row: &Row) -> Result<Told, StoreError> {

@@ -128,7 +128,7 @@ async fn every_sighting_makes_a_plan_that_says_why(house: House) {
             &operator,
             &no,
             json!({"state": "rejected"}),
-            "sighting_withdrawn",
+            "sighting_rejected",
             1,
         ),
         (
@@ -244,7 +244,8 @@ async fn every_sighting_makes_a_plan_that_says_why(house: House) {
         .await;
     for part in [
         "plan 2 of ",
-        "made because a sighting was accepted",
+        "made because a sighting was accepted (",
+        ": known_person, credible to 90 %)",
         "% of the probability is elsewhere than in the plan before",
         "credible to 90 %",
     ] {
@@ -254,7 +255,11 @@ async fn every_sighting_makes_a_plan_that_says_why(house: House) {
         .get(&format!("/v1/cases/{case}/plan?format=text"))
         .await
         .text;
-    assert!(words.contains("1 withdrawn"), "{words}");
+    let why = "made because a sighting that had counted was withdrawn or is being checked again (";
+    assert!(
+        words.contains(why) && words.contains("1 withdrawn"),
+        "{words}"
+    );
     assert!(words.contains("people were alerted"), "{words}");
     // Nothing moves any more once it is over.
     agency.close(&case).await;
@@ -424,6 +429,13 @@ async fn what_a_report_says_shapes_the_area(house: House) {
         text(&plan(&operator, &case).await, "/why/cause"),
         "requested"
     );
+    let history = plan(&operator, &case).await["history"].clone();
+    let details = |at: usize| history[at]["why"]["detail"].clone();
+    assert_eq!([details(1), details(2)], ["clues", "lkp"]);
+    // What an operator writes is in the timeline only.
+    assert!(details(3).is_null());
+    let asked = happened(&operator, &case, "replan_requested").await;
+    assert_eq!(text(&asked[0], "/reason"), "to be sure");
     agency
         .post(&format!("{path}/replan"), &json!({}))
         .await

@@ -20,7 +20,6 @@ conformance! {
     a_due_wave_is_planned_anew_and_goes_out,
     an_operators_hold_outlives_a_new_plan,
     a_pause_moves_the_waves_of_a_new_plan_too,
-    the_cost_of_a_wave_is_known_before_it_goes,
     a_budget_goes_to_the_likeliest,
     who_is_in_despair_is_for_volunteers,
 }
@@ -250,9 +249,11 @@ async fn a_pause_moves_the_waves_of_a_new_plan_too(house: House) {
     })
     .await;
     agency.step(&case, "pause").await.ok();
-    house
-        .age("cases", "paused_at", SignedDuration::from_mins(10))
-        .await;
+    for (table, column) in [("cases", "paused_at"), ("alerts", "waves_from")] {
+        house
+            .age(table, column, SignedDuration::from_mins(10))
+            .await;
+    }
     let sighting = seen(&operator, &case, LAT + 0.013, LON, ago(now, 5)).await;
     operator
         .patch(&sighting, &json!({"state": "accepted"}))
@@ -272,36 +273,6 @@ async fn a_pause_moves_the_waves_of_a_new_plan_too(house: House) {
         next <= half && next > half - SignedDuration::from_mins(1),
         "{next}"
     );
-}
-
-async fn the_cost_of_a_wave_is_known_before_it_goes(house: House) {
-    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
-    let (one, two) = (
-        house.app("One", 100_000).await,
-        house.app("Two", 100_000).await,
-    );
-    house.serve(&[]).await;
-    let now = house.now().await;
-    crowd(&one, LAT, LON, now).await;
-    two.register(&Person::many("two", 3, cell_at(LAT, LON), now))
-        .await;
-    let _inboxes = [Inbox::open(&one).await, Inbox::open(&two).await];
-    let case = agency.file(&filing(now, LAT, LON)).await;
-    operator.verify(&case).await;
-    let alert = settled(&operator, &case).await;
-    assert!(alert["waves"][0]["cost"].is_null(), "it has gone");
-    let cost = alert["waves"][1]["cost"].clone();
-    let expected = number(&cost, "/subscribers");
-    assert!(expected > 0 && cost["by_app"]["One"] == expected, "{cost}");
-    assert!(alert["waves"][1]["mass"].as_f64() > Some(0.1));
-    house.wave_now(&operator, &case, 2).await;
-    until("the second wave", async || {
-        let rounds = Rounds::of(&dispatch(&operator, &case).await);
-        (rounds.count() == 2).then_some(())
-    })
-    .await;
-    let round = Rounds::of(&settled(&operator, &case).await).last().clone();
-    assert_eq!(number(&round, "/in_area"), expected);
 }
 
 async fn a_budget_goes_to_the_likeliest(house: House) {

@@ -259,10 +259,13 @@ async fn receipts_settle_and_count(house: House) {
     let receipt = |kind: &str, people: i64| json!({ "receipts": [{ "batch_id": batch.batch_id, "kind": kind, "people": people }] });
     let kept = other.post("/v1/receipts", &receipt("taken", 9)).await.ok();
     assert_eq!(kept, json!({ "kept": 0, "unknown": [batch.batch_id] }));
-    assert_eq!(
-        dispatch(&operator, &case).await["batches"][0]["state"],
-        "sent"
-    );
+    // The app may have it before the lane has recorded that it is on its way.
+    until("the batch to be sent, and no more", async || {
+        let state = dispatch(&operator, &case).await["batches"][0]["state"].clone();
+        assert_ne!(state, "taken");
+        (state == "sent").then_some(())
+    })
+    .await;
 
     for (kind, people) in [
         ("taken", 9),

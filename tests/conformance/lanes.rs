@@ -24,6 +24,7 @@ conformance! {
     a_server_can_start_held,
     an_apps_rate_is_never_exceeded,
     the_more_urgent_overtakes_and_nothing_starves,
+    a_long_backlog_goes_out_whole_and_once,
 }
 
 with_rabbitmq! {
@@ -32,6 +33,7 @@ with_rabbitmq! {
     all_lanes_are_held_with_one_act,
     an_apps_rate_is_never_exceeded,
     the_more_urgent_overtakes_and_nothing_starves,
+    a_long_backlog_goes_out_whole_and_once,
 }
 
 async fn a_paused_case_stands_still_and_goes_on(house: House) {
@@ -309,4 +311,28 @@ async fn the_more_urgent_overtakes_and_nothing_starves(house: House) {
         (1..=5).contains(&between),
         "a tenth is kept for the lowest: {between}"
     );
+}
+
+/// More batches than are claimed together, or looked at together.
+async fn a_long_backlog_goes_out_whole_and_once(house: House) {
+    const PEOPLE: usize = 1_500;
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    house.serve(&[("dispatch.batch_people", "1")]).await;
+    let now = house.now().await;
+    app.register(&Person::many("p", PEOPLE, cell_at(LAT, LON), now))
+        .await;
+    operator.post("/v1/lanes/hold", &json!({})).await.ok();
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let verified = operator.verify(&case).await;
+    let alert = text(&verified, "/alert/id");
+    until("the backlog", async || {
+        let batches = dispatch(&operator, &case).await["batches"].clone();
+        (batches[0]["batches"] == PEOPLE).then_some(())
+    })
+    .await;
+    let inbox = Inbox::open(&app).await;
+    operator.post("/v1/lanes/release", &json!({})).await.ok();
+    settled(&operator, &case).await;
+    assert_eq!(inbox.once(alert, Kind::Issue).len(), PEOPLE);
 }

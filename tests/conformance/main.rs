@@ -60,10 +60,13 @@ macro_rules! rabbitmq {
 
 mod amqp;
 mod area;
+mod area_cost;
+mod area_news;
 mod area_waves;
 mod bodies;
 mod broker;
 mod cap;
+mod corrections;
 mod delivery;
 mod geography;
 mod input;
@@ -71,6 +74,7 @@ mod journey;
 mod keys;
 mod lanes;
 mod memory;
+mod moves;
 mod outages;
 mod persons;
 mod privacy;

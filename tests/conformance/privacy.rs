@@ -47,6 +47,7 @@ const SAID_LATER: &[&str] = &[
     "+44 1632 960962",
     "her nephew called",
     "seen near the canal",
+    "his purse lay on the quay",
 ];
 
 fn personal_filing(now: jiff::Timestamp) -> Value {
@@ -135,6 +136,8 @@ async fn whole_story(house: &House, agency: &Caller, app: &Caller) -> (String, S
         .post(&format!("{path}/audience"), &audience)
         .await
         .ok();
+    let replan = json!({ "reason": SAID_LATER[7] });
+    operator.post(&format!("{path}/replan"), &replan).await.ok();
     let reason = json!({ "reason": SAID_LATER[5] });
     agency.post(&format!("{path}/pause"), &reason).await.ok();
     agency.post(&format!("{path}/resume"), &reason).await.ok();

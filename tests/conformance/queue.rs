@@ -39,6 +39,7 @@ promises! {
     what_is_put_comes_out_in_order_byte_for_byte,
     what_a_reader_drops_comes_again_first,
     what_a_lost_reader_had_comes_again_first,
+    a_reader_that_goes_away_at_any_moment_keeps_nothing,
     what_is_rejected_comes_again_later_and_holds_up_nothing,
     what_is_rejected_too_often_is_dead_until_it_is_recorded,
     a_waiting_reader_gets_what_arrives,
@@ -133,6 +134,26 @@ async fn what_a_lost_reader_had_comes_again_first(queue: Queue) {
         assert_eq!(got.id, sent.id);
         got.ack();
     }
+}
+
+async fn a_reader_that_goes_away_at_any_moment_keeps_nothing(queue: Queue) {
+    let app = app(FAST);
+    queue.open(&app).await.unwrap();
+    let sent = messages(3);
+    put(&*queue, &app, &sent).await;
+    for moment in 0..40 {
+        let reader = read(&*queue, 3);
+        tokio::time::sleep(Duration::from_micros(250 * moment)).await;
+        drop(reader);
+    }
+    let reader = read(&*queue, 3);
+    let held = [
+        next(&*reader).await,
+        next(&*reader).await,
+        next(&*reader).await,
+    ];
+    let ids: BTreeSet<_> = held.iter().map(|got| got.id).collect();
+    assert_eq!(ids, sent.iter().map(|sent| sent.id).collect());
 }
 
 async fn what_is_rejected_comes_again_later_and_holds_up_nothing(queue: Queue) {

@@ -18,6 +18,7 @@ conformance! {
     told_and_reasons_are_those_in_the_area,
     an_exercise_reaches_volunteers_for_drills_only,
     a_paused_app_tells_nobody,
+    a_dry_run_shares_out_a_budget_as_the_waves_do,
 }
 
 /// The cells of the waves that have gone out, as the plan shows them.
@@ -246,4 +247,75 @@ async fn a_paused_app_tells_nobody(house: House) {
     );
     assert_eq!(first.once(&alert, Kind::Issue).len(), 3);
     assert_eq!(second.once(&alert, Kind::Issue).len(), 4);
+}
+
+async fn a_dry_run_shares_out_a_budget_as_the_waves_do(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    let settings = [("dispatch.workers", "1"), ("dispatch.shard_people", "500")];
+    house.serve(&settings).await;
+    let now = house.now().await;
+    let inbox = Inbox::open(&app).await;
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let budget = json!({ "budget": 260 });
+    operator.verify_with(&case, budget).await.ok();
+    settled(&operator, &case).await;
+    let plan = operator.get(&format!("/v1/cases/{case}/plan")).await.ok();
+    let cells = |wave: usize, count: usize| -> Vec<CellIndex> {
+        let cells = plan["waves"][wave - 1]["cells"].as_array().unwrap();
+        let cells = cells.iter().take(count).map(|cell| {
+            let cell: CellIndex = cell.as_str().unwrap().parse().unwrap();
+            cell.center_child(h3o::Resolution::Nine).unwrap()
+        });
+        cells.collect()
+    };
+    // A crowd in the second wave, of whom not all are needed, and a few in each cell of the third: some of
+    // the budget is kept for them. Volunteers of both hear first.
+    let crowd = cells(2, 1)[0];
+    let volunteers = |prefix: &str, count, cell| -> Vec<Person> {
+        let people = Person::many(prefix, count, cell, now).into_iter();
+        people.map(|one| one.with("volunteer", true)).collect()
+    };
+    app.register(&Person::many("crowd", 300, crowd, now)).await;
+    app.register(&volunteers("first", 4, crowd)).await;
+    for (n, cell) in cells(3, 10).into_iter().enumerate() {
+        app.register(&[Person::new(format!("few-{n}"), cell, now)])
+            .await;
+        app.register(&volunteers(&format!("early-{n}"), 1, cell))
+            .await;
+    }
+    let path = format!("/v1/cases/{case}/replan?dry_run=true");
+    let foreseen = operator.post(&path, &json!({})).await.ok();
+    let replan = format!("/v1/cases/{case}/replan");
+    operator.post(&replan, &json!({})).await.ok();
+    for wave in 4..=5 {
+        house.wave_now(&operator, &case, wave).await;
+        crate::common::until("the wave", async || {
+            let shown = crate::common::dispatch(&operator, &case).await;
+            let rounds = shown["rounds"].as_array().unwrap().clone();
+            let is_it = |round: &Value| round["kind"] == "wave" && round["wave"] == wave;
+            rounds.iter().any(is_it).then_some(())
+        })
+        .await;
+        settled(&operator, &case).await;
+    }
+    let happened = settled(&operator, &case).await["rounds"].clone();
+    let happened = &happened.as_array().unwrap()[1..];
+    let told = |rounds: &[Value]| -> Vec<i64> {
+        rounds.iter().map(|round| number(round, "/told")).collect()
+    };
+    let foreseen = &foreseen["rounds"].as_array().unwrap()[..happened.len()];
+    assert_eq!(told(foreseen), told(happened), "{happened:#?}");
+    for (foreseen, happened) in foreseen.iter().zip(happened) {
+        for field in ["kind", "wave", "in_area", "not_told", "by_app"] {
+            assert_eq!(foreseen[field], happened[field], "{field} of {happened:#}");
+        }
+    }
+    let alert = operator.alert_of(&case).await;
+    let issued = inbox.once(&alert, Kind::Issue).len();
+    assert_eq!(told(happened).iter().sum::<i64>(), issued as i64);
+    assert!(issued <= 260, "{issued}");
+    // Some of the crowd were not told, because something was kept for the third wave.
+    assert!(number(&happened[1], "/not_told/budget") > 40);
+    assert!(number(happened.last().unwrap(), "/told") > 0);
 }

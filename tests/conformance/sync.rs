@@ -21,6 +21,8 @@ conformance! {
     all_or_none,
     lines_come_in_any_form_of_a_stream,
     order_and_repeats_do_not_matter,
+    what_is_said_twice_far_apart_in_an_upload_is_said_in_order,
+    what_is_said_last_counts_even_if_it_was_known_before,
     who_is_not_among_everybody_is_deleted,
     uploads_side_by_side_give_everybody_a_number,
 }
@@ -226,6 +228,78 @@ async fn order_and_repeats_do_not_matter(house: House) {
     settled(&operator, &case).await;
     let expected: BTreeSet<String> = ["back", "came"].map(String::from).into();
     assert_eq!(inbox.once(&alert, Kind::Issue), expected);
+}
+
+/// What is said again is looked up while the first is still being written.
+async fn what_is_said_twice_far_apart_in_an_upload_is_said_in_order(house: House) {
+    let app = house.app("Nearby", 1_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let (here, there) = (cell_at(LAT, LON), cell_at(LAT + 1.0, LON));
+    let mut lines = vec![
+        Person::new("gone", here, ago(now, 9)).known_as(1).line(),
+        Person::new("moved", here, ago(now, 9)).line(),
+        Person::new("stayed", here, ago(now, 2)).line(),
+    ];
+    let others = Person::many("p", CHUNK_LINES, here, ago(now, 5));
+    lines.extend(others.iter().map(Person::line));
+    lines.extend([
+        json!({ "token": "gone", "at": ago(now, 4), "delete": true }),
+        Person::new("moved", there, ago(now, 4)).line(),
+        Person::new("stayed", there, ago(now, 4)).line(),
+    ]);
+    let report = app.put(lines.clone()).await.ok();
+    assert_eq!(number(&report, "/refused"), 0);
+    let many = CHUNK_LINES as i64;
+    let cell = |cell: h3o::CellIndex| i64::try_from(u64::from(cell)).unwrap();
+    for (people, which) in [
+        (many + 3, "person <> 0".to_owned()),
+        // Deleted, and still known to have come with a person key.
+        (1, "flags & 3 = 3".to_owned()),
+        (1, format!("cell = {}", cell(there))),
+        (many + 1, format!("cell = {}", cell(here))),
+    ] {
+        let sql = format!("SELECT count(DISTINCT person) FROM subscribers WHERE {which}");
+        assert_eq!(house.database().number(&sql).await, people, "{which}");
+    }
+    assert_eq!(number(&app.put(lines).await.ok(), "/changed"), 0);
+}
+
+/// The first part of each upload takes long to write, and the second changes what it says at once.
+async fn what_is_said_last_counts_even_if_it_was_known_before(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    let app = house.app("Nearby", 100_000).await;
+    let other = house.app("Other", 100_000).await;
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let (here, there) = (cell_at(LAT, LON), cell_at(LAT + 1.0, LON));
+    let seen = |token: &str, minutes| Person::new(token, here, ago(now, minutes));
+    app.register(&[seen("passed on", 9)]).await;
+    for minutes in [7, 6] {
+        let mut people = vec![seen("silent", 8), seen("passed on", 8).known_as(1)];
+        people.extend(Person::many("p", CHUNK_LINES, there, ago(now, minutes)));
+        people.extend([
+            seen("silent", 8).with("opt_out", true),
+            seen("passed on", 7).known_as(2),
+            seen("loud", 8),
+        ]);
+        app.register(&people).await;
+    }
+    // Whose token it was and whose it is are two persons.
+    other
+        .register(&[seen("one", 5).known_as(1), seen("two", 5).known_as(2)])
+        .await;
+
+    let (inbox, others) = (Inbox::open(&app).await, Inbox::open(&other).await);
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let alert = text(&operator.verify(&case).await, "/alert/id").to_owned();
+    settled(&operator, &case).await;
+    assert_eq!(
+        inbox.once(&alert, Kind::Issue),
+        BTreeSet::from(["loud".to_owned()])
+    );
+    let both: BTreeSet<String> = ["one", "two"].map(String::from).into();
+    assert_eq!(others.once(&alert, Kind::Issue), both);
 }
 
 async fn who_is_not_among_everybody_is_deleted(house: House) {

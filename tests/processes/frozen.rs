@@ -25,6 +25,8 @@ async fn what_a_frozen_consumer_holds_goes_to_the_next() {
     })
     .await;
     frozen.pause();
+    // However much of the first wave it has acknowledged, the second finds it frozen.
+    assert!(scene.next_wave().await);
     let mut db = scene.house.connect().await;
     until("it holds batches", SOON, async || {
         (db.number("SELECT count(*) FROM batches WHERE state = 'sent'")
@@ -37,7 +39,7 @@ async fn what_a_frozen_consumer_holds_goes_to_the_next() {
     let begun = Instant::now();
     scene.settle().await;
     println!("settled after {:?}", begun.elapsed());
-    scene.check_issue(at, &case, 1).await;
+    scene.check_issue(at, &case, 2).await;
     drop((frozen, next));
     scene.house.remove().await;
 }
@@ -57,7 +59,6 @@ async fn a_frozen_server_is_replaced_and_does_no_harm_when_it_thaws() {
     scene.register(one).await;
     let consumer_of_first = scene.consumer(one, 0);
     let case = scene.alert(one).await;
-    assert!(scene.next_wave().await);
     until("batches come", SOON, async || {
         (scene.inbox.len() > 3).then_some(())
     })
@@ -65,6 +66,7 @@ async fn a_frozen_server_is_replaced_and_does_no_harm_when_it_thaws() {
 
     let mut db = scene.house.connect().await;
     let in_hand = in_hand(Kind::Postgres, 0);
+    assert!(scene.next_wave().await);
     until("it is in a transaction", LATE, async || {
         db.freeze("shards").await;
         let end = Instant::now() + Duration::from_millis(50);

@@ -281,6 +281,18 @@ impl Server {
             .sum()
     }
 
+    /// The most memory it has had so far.
+    pub fn peak_memory_mib(&self) -> u64 {
+        let process = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        let kib: u64 = peak.trim_end_matches(" kB").trim().parse().unwrap();
+        kib / 1024
+    }
+
     /// SIGKILL: whatever it was doing, it does no more.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

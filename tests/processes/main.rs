@@ -31,6 +31,7 @@ mod delivery;
 mod frozen;
 mod house;
 mod kills;
+mod memory;
 mod outage;
 mod pair;
 mod people;

@@ -27,6 +27,8 @@ const BARE: &str = "homeward.bench.v1";
 const WINDOW: usize = 256;
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_mins(2);
+/// How often the database is asked how far a lane is: seldom enough to take nothing of its time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What to measure with.
 #[derive(Debug, clap::Args)]
@@ -181,7 +183,7 @@ async fn waited(
             return Ok(issues);
         }
         ensure!(Instant::now() < end, "not settled within {LIMIT:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

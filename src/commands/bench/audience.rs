@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sqlx::{Executor as _, PgConnection};
@@ -12,7 +13,7 @@ use super::ground::Ground;
 use super::people::{Population, Subscriber};
 use super::redis::Redis;
 use super::search::{Peer, connect, postgis_peers};
-use super::{fanout, median, say, upload};
+use super::{fanout, median, memory, say, upload};
 use crate::config::Config;
 use crate::model::Position;
 
@@ -66,7 +67,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 
     report["upload"] = uploads(&ground, &mut direct, &population, args).await?;
     let mut peers = vec![
-        Peer::Homeward(ground.store.clone()),
+        Peer::Homeward(ground.store.read().await?),
         Peer::BareScan(connect(url).await?),
     ];
     peers.extend(postgis_peers(url, &population, args.subscribers).await?);
@@ -92,9 +93,11 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
 
     let points = population.points(args.rounds);
     report["search_ms"] = searches(&mut peers, &points).await?;
+    memory::forget_peak()?;
     report["fan_out"] = waves(&ground, &mut direct, &points, args).await?;
+    report["waves_peak_memory_mib"] = json!(memory::peak_mib()?);
     report["moving"] = moving(&ground, &mut direct, &mut peers, &points, &population, args).await?;
-    report["peak_memory_mib"] = json!(peak_memory_mib()?);
+    report["scattered"] = scattered(&ground, &mut direct, &points, args).await?;
     ground.leave().await?;
     say(&report.to_string())
 }
@@ -109,42 +112,53 @@ async fn uploads(
     let rows = (args.subscribers / (2 * args.rounds)).min(COMPARED_ROWS);
     upload::bare_table(direct).await?;
     let now = ground.store.now().await?;
-    let (mut new, mut bare, mut moved, mut bare_moved) = (vec![], vec![], vec![], vec![]);
-    for round in 0..args.rounds {
-        let numbers = round * rows..(round + 1) * rows;
-        let people: Vec<_> = numbers
-            .clone()
-            .map(|number| population.subscriber(number))
-            .collect();
-        bare.push(upload::bare(direct, &people, now).await?);
-        new.push(upload::homeward(ground, population, numbers, now).await?);
-    }
-    let rest = args.rounds * rows..args.subscribers;
-    let all = upload::homeward(ground, population, rest, now).await?;
+    let new = compared(ground, direct, population, args.rounds, rows, now).await?;
+    say(&format!("upload, new: {}", in_words(new)))?;
+    let rest = args.subscribers - args.rounds * rows;
+    let others = Arc::clone(population);
+    let others = (args.rounds * rows..args.subscribers)
+        .map(move |number| others.subscriber(number).line(now));
+    let all = upload::homeward(ground, others, rest).await?;
+    say(&format!("upload, the other {rest} new: {all:.0} rows/s"))?;
     let later = ground.store.now().await?;
-    for round in 0..args.rounds {
-        let numbers = round * rows..(round + 1) * rows;
-        let people: Vec<_> = numbers
-            .clone()
+    let moved = compared(ground, direct, population, args.rounds, rows, later).await?;
+    say(&format!("upload, seen again later: {}", in_words(moved)))?;
+    let known: Vec<String> = (0..rows)
+        .map(|number| population.subscriber(number).line(later))
+        .collect();
+    let again = upload::homeward(ground, known.into_iter(), rows).await?;
+    say(&format!("upload, unchanged: {again:.0} rows/s"))?;
+    direct.execute("DROP TABLE bench_upsert").await?;
+    Ok(json!({
+        "new_rows_per_s": new.0, "bare_new_rows_per_s": new.1, "later_rows_per_s": moved.0,
+        "bare_later_rows_per_s": moved.1, "unchanged_rows_per_s": again, "all_rows_per_s": all,
+    }))
+}
+
+/// Rows a second of Homeward and of the bare upsert, each so many rows in turn. What either is given is
+/// made before its time is taken.
+async fn compared(
+    ground: &Ground,
+    direct: &mut PgConnection,
+    population: &Population,
+    rounds: u32,
+    rows: u32,
+    at: Timestamp,
+) -> anyhow::Result<(f64, f64)> {
+    let (mut own, mut bare) = (vec![], vec![]);
+    for round in 0..rounds {
+        let people: Vec<Subscriber> = (round * rows..(round + 1) * rows)
             .map(|number| population.subscriber(number))
             .collect();
-        bare_moved.push(upload::bare(direct, &people, later).await?);
-        moved.push(upload::homeward(ground, population, numbers, later).await?);
+        let lines: Vec<String> = people.iter().map(|one| one.line(at)).collect();
+        bare.push(upload::bare(direct, &upload::bare_rows(&people), at).await?);
+        own.push(upload::homeward(ground, lines.into_iter(), rows).await?);
     }
-    let again = upload::homeward(ground, population, 0..rows, later).await?;
-    direct.execute("DROP TABLE bench_upsert").await?;
-    let [new, bare, moved, bare_moved] = [new, bare, moved, bare_moved].map(median);
-    say(&format!(
-        "upload, rows/s: new {new:.0}, bare upsert {bare:.0} ({:.2}); seen again later {moved:.0}, bare \
-         {bare_moved:.0} ({:.2}); unchanged {again:.0}; the other {} new {all:.0}",
-        new / bare,
-        moved / bare_moved,
-        args.subscribers - args.rounds * rows,
-    ))?;
-    Ok(json!({
-        "new_rows_per_s": new, "bare_new_rows_per_s": bare, "later_rows_per_s": moved,
-        "bare_later_rows_per_s": bare_moved, "unchanged_rows_per_s": again, "all_rows_per_s": all,
-    }))
+    Ok((median(own), median(bare)))
+}
+
+fn in_words((own, bare): (f64, f64)) -> String {
+    format!("{own:.0} rows/s, bare upsert {bare:.0} ({:.2})", own / bare)
 }
 
 /// Every circle by every peer in turn; nobody whom a peer finds by exact position may be missed.
@@ -216,6 +230,27 @@ async fn waves(
     Ok(json!({ "people_per_s": rate, "people": people, "bytes_each": bytes }))
 }
 
+/// Waves once more, when neighbours' numbers lie as far apart as can be: the worst that can become of them.
+async fn scattered(
+    ground: &Ground,
+    direct: &mut PgConnection,
+    points: &[Position],
+    args: &Args,
+) -> anyhow::Result<Value> {
+    direct
+        .execute(
+            "UPDATE subscribers s SET person = mixed.other
+             FROM (SELECT person, row_number() OVER (ORDER BY person) AS place FROM subscribers) AS old
+             JOIN (SELECT person AS other, row_number() OVER (ORDER BY random()) AS place FROM subscribers)
+                  AS mixed USING (place)
+             WHERE s.person = old.person",
+        )
+        .await?;
+    direct.execute("VACUUM ANALYZE subscribers").await?;
+    say("person numbers at random:")?;
+    waves(ground, direct, points, args).await
+}
+
 /// Everything once more while people move; each peer while those of its own table do.
 async fn moving(
     ground: &Ground,
@@ -265,15 +300,4 @@ async fn moving(
         line(&rows)
     ))?;
     Ok(json!({ "search_ms": rows, "fan_out": fan_out }))
-}
-
-/// The most memory that this process had at once: servers and bench together.
-fn peak_memory_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|text| text.split_whitespace().next());
-    let kib: f64 = kib
-        .context("the kernel does not say how much memory was used")?
-        .parse()?;
-    Ok(kib / 1024.0)
 }

@@ -12,12 +12,12 @@ use super::people::{Population, Subscriber};
 use super::redis::Redis;
 use crate::area;
 use crate::model::{Cell, Position, RoundKind, SUBSCRIBER_RESOLUTION};
-use crate::store::{Store, subscribers};
+use crate::store::{Session, subscribers};
 
 /// Whom one could ask for everybody in a circle.
 pub enum Peer {
     /// Homeward's own search; tokens and all that is decided on, in this process.
-    Homeward(Store),
+    Homeward(Session),
     /// The same index, only counted: nothing over the same table can be faster.
     BareScan(PgConnection),
     /// PostGIS, on the spheroid (`geography`) or on plain degrees (`geometry`).
@@ -47,9 +47,10 @@ impl Peer {
                 let lon: Vec<f64> = people.iter().map(|one| one.at.lon()).collect();
                 let lat: Vec<f64> = people.iter().map(|one| one.at.lat()).collect();
                 let sql = format!(
-                    "INSERT INTO bench_{kind} SELECT token::bytea, ST_SetSRID(ST_MakePoint(lon, lat), 4326)::{kind}
+                    "INSERT INTO bench_{kind} (app_id, token, at)
+                     SELECT 1, token::bytea, ST_SetSRID(ST_MakePoint(lon, lat), 4326)::{kind}
                      FROM unnest($1::text[], $2::float8[], $3::float8[]) AS new(token, lon, lat)
-                     ON CONFLICT (token) DO UPDATE SET at = excluded.at"
+                     ON CONFLICT (token) DO UPDATE SET at = excluded.at, seen_at = bench_{kind}.seen_at + 1"
                 );
                 let query = sqlx::query(AssertSqlSafe(sql))
                     .bind(tokens)
@@ -74,10 +75,8 @@ impl Peer {
         };
         let begun = Instant::now();
         let found = match self {
-            Self::Homeward(store) => {
-                let found =
-                    subscribers::candidates(&mut store.read().await?, RoundKind::Wave, &ranges)
-                        .await?;
+            Self::Homeward(session) => {
+                let found = subscribers::candidates(session, RoundKind::Wave, &ranges).await?;
                 found.iter().count()
             }
             Self::BareScan(connection) => {
@@ -100,7 +99,8 @@ impl Peer {
     }
 }
 
-/// Everybody's token as one value, as Homeward has it: a row each would cost more than the search.
+/// Everybody with all that Homeward decides on, packed as Homeward has it: a row each would cost more than
+/// the search.
 async fn postgis(
     connection: &mut PgConnection,
     kind: &str,
@@ -116,7 +116,12 @@ async fn postgis(
              AND ST_DistanceSphere(at, {centre}) <= $3 * 1000"
         ),
     };
-    let sql = format!("SELECT count(*), string_agg(token, '') FROM bench_{kind} WHERE {nearby}");
+    let sql = format!(
+        "SELECT count(*), string_agg(int8send(person) || int8send(muted_until)
+             || int8send((app_id::bigint << 32) | flags)
+             || int8send((seen_hour::bigint << 32) | length(token)) || token, '')
+         FROM bench_{kind} WHERE {nearby}"
+    );
     let query = sqlx::query(AssertSqlSafe(sql))
         .bind(at.lon())
         .bind(at.lat())
@@ -125,6 +130,7 @@ async fn postgis(
         .fetch_one(connection)
         .await
         .context("searching in PostGIS")?;
+    std::hint::black_box(row.try_get::<Option<Vec<u8>>, _>(1)?);
     Ok(usize::try_from(row.try_get::<i64, _>(0)?)?)
 }
 
@@ -178,10 +184,16 @@ pub async fn postgis_peers(
     let mut peers = Vec::new();
     for kind in ["geography", "geometry"] {
         let mut connection = connect(url).await?;
-        let sql = format!("CREATE TABLE bench_{kind} (token bytea, at {kind}(Point, 4326))");
+        // The columns of `subscribers`, with the exact place instead of the cell.
+        let sql = format!(
+            "CREATE TABLE bench_{kind} (app_id int NOT NULL DEFAULT 1, token bytea, at {kind}(Point, 4326),
+                 person bigint NOT NULL DEFAULT 65536, seen_at bigint NOT NULL DEFAULT 0,
+                 seen_hour int NOT NULL DEFAULT 0, flags int NOT NULL DEFAULT 0,
+                 muted_until bigint NOT NULL DEFAULT 0)"
+        );
         connection.execute(AssertSqlSafe(sql)).await?;
         let mut copy = connection
-            .copy_in_raw(&format!("COPY bench_{kind} FROM STDIN"))
+            .copy_in_raw(&format!("COPY bench_{kind} (token, at) FROM STDIN"))
             .await?;
         let mut text = String::new();
         for number in 0..count {

@@ -37,6 +37,14 @@ pub fn metres(given: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a length such as 100m or 0.5km".to_owned())
 }
 
+/// A share in percent, given as a share of 1.
+pub fn percent(given: &str) -> Result<f64, String> {
+    unsigned(given)
+        .filter(|percent| *percent > 0.0 && *percent < 100.0)
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "expected percent, above 0 and below 100".to_owned())
+}
+
 /// A duration.
 pub fn duration(given: &str) -> Result<Duration, String> {
     let wrong = || "expected a duration such as 90s, 30m, 2h, 1h30m or 1d".to_owned();

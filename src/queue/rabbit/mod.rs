@@ -41,8 +41,16 @@ pub struct RabbitQueue {
     consuming: Link,
     asking: Link,
     bodies: Bodies,
-    /// A channel in confirm mode for each open queue.
-    open: Mutex<HashMap<AppId, Channel>>,
+    open: Mutex<HashMap<AppId, Open>>,
+}
+
+/// What an open queue is used by.
+struct Open {
+    /// In confirm mode.
+    publishing: Channel,
+    /// To ask how much room there is: where batches are being published the answer would come after all of
+    /// them. None while somebody asks, or if what was asked last was not answered.
+    asking: Option<Channel>,
 }
 
 impl RabbitQueue {
@@ -74,12 +82,12 @@ impl RabbitQueue {
         DeadLetters::start(&self.consuming)
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<AppId, Channel>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<AppId, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn channel(&self, app: AppId) -> Result<Channel, QueueError> {
-        let channel = self.open().get(&app).cloned();
+        let channel = self.open().get(&app).map(|open| open.publishing.clone());
         channel
             .filter(|channel| channel.status().connected())
             .ok_or(QueueError::Away)
@@ -183,9 +191,10 @@ impl AppQueue for RabbitQueue {
             topology::declare(&self.asking, &errand, app).await?;
             confirming(&self.asking, &errand).await?;
             topology::mark_kept(&self.asking, &errand, app).await?;
-            let channel = channel_of(&self.publishing).await?;
-            confirming(&self.publishing, &channel).await?;
-            self.open().insert(app.id, channel);
+            let publishing = channel_of(&self.publishing).await?;
+            confirming(&self.publishing, &publishing).await?;
+            let asking = Some(errand);
+            self.open().insert(app.id, Open { publishing, asking });
             Ok(())
         }
         .boxed()
@@ -201,13 +210,22 @@ impl AppQueue for RabbitQueue {
             if self.publishing.blocked() {
                 return Ok(0);
             }
-            // Where batches are being published the answer would come after all of them.
-            let errand = self.errand().await?;
+            let kept = self
+                .open()
+                .get_mut(&app.id)
+                .and_then(|open| open.asking.take());
+            let asking = match kept.filter(|channel| channel.status().connected()) {
+                Some(channel) => channel,
+                None => self.errand().await?,
+            };
             let queue = topology::alerts_queue(&app.name);
-            let Some(waiting) = topology::waiting_in(&self.asking, &errand, queue).await? else {
+            let Some(waiting) = topology::waiting_in(&self.asking, &asking, queue).await? else {
                 self.open().remove(&app.id);
                 return Err(QueueError::Away);
             };
+            if let Some(open) = self.open().get_mut(&app.id) {
+                open.asking = Some(asking);
+            }
             let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
             Ok(capacity(app, self.batch_people).saturating_sub(waiting))
         }

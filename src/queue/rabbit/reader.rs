@@ -1,14 +1,15 @@
 //! Taking messages from the broker, for as long as somebody wants them.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
-use lapin::Acker;
 use lapin::message::Delivery as Delivered;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Acker, Channel, Connection, Consumer};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -40,15 +41,12 @@ async fn consume(link: Link, queue: String, in_hand: u16, mut hear: impl FnMut(H
     loop {
         let connection = link.connected().await;
         hear(Heard::Anew);
+        let beginning = begin(Arc::clone(&connection), queue.clone(), in_hand);
         let consuming = async {
-            let channel = connection.create_channel().await?;
-            channel
-                .basic_qos(in_hand, BasicQosOptions::default())
-                .await?;
-            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-            let mut messages = channel
-                .basic_consume(queue.as_str().into(), "".into(), options, arguments)
-                .await?;
+            // A reader that goes away in between leaves a consumer that is half begun, which the library would
+            // keep for ever, with all that the broker gives it.
+            let (_channel, mut messages) =
+                tokio::spawn(beginning).await.map_err(io::Error::from)??;
             (again, complained) = (waits(), false);
             while let Some(message) = messages.next().await {
                 hear(Heard::Message(Box::new(message?)));
@@ -69,6 +67,23 @@ async fn consume(link: Link, queue: String, in_hand: u16, mut hear: impl FnMut(H
         drop(connection);
         tokio::time::sleep(again.next().unwrap_or(AGAIN_AFTER)).await;
     }
+}
+
+/// Begins to consume a queue on a channel of its own.
+async fn begin(
+    connection: Arc<Connection>,
+    queue: String,
+    in_hand: u16,
+) -> lapin::Result<(Channel, Consumer)> {
+    let channel = connection.create_channel().await?;
+    channel
+        .basic_qos(in_hand, BasicQosOptions::default())
+        .await?;
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let messages = channel
+        .basic_consume(queue.into(), "".into(), options, arguments)
+        .await?;
+    Ok((channel, messages))
 }
 
 /// Settles a message in the background. If the broker does not hear of it, the message comes again.
