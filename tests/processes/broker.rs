@@ -98,6 +98,15 @@ impl Broker {
         signal("KILL", process.trim().parse().unwrap());
     }
 
+    /// Has it write down which queues there are. It does so by itself some seconds after one is declared; one
+    /// that it has not written down comes back empty and without a leader if it is killed.
+    pub async fn write_down_its_queues(&self) {
+        let said = self
+            .ctl(&["eval", "dets:sync(ra_directory_reverse)."])
+            .await;
+        assert_eq!(said.trim(), "ok");
+    }
+
     /// Has it take nothing for want of memory, or take messages again.
     pub async fn alarm(&self, raised: bool) {
         let mark = if raised { "0.0000001" } else { "0.6" };

@@ -12,11 +12,12 @@ const RATE: u32 = 1_500;
 /// Batches in the app's queue when the broker goes: there is room for 30, and the app has some in hand.
 const WAITING: i64 = 20;
 
+/// In the order in which they go.
 struct Day {
-    broker: Broker,
-    scene: Scene,
     server: Server,
     consumer: Consumer,
+    scene: Scene,
+    broker: Broker,
     case: Alerted,
 }
 
@@ -31,10 +32,10 @@ async fn begun() -> Day {
     let consumer = scene.consumer(at, 0);
     let case = scene.alert(at).await;
     Day {
-        broker,
-        scene,
         server,
         consumer,
+        scene,
+        broker,
         case,
     }
 }
@@ -48,6 +49,13 @@ impl Day {
             (self.scene.inbox.len() > before + 3).then_some(())
         })
         .await;
+    }
+
+    /// Another wave, which finds the app hanging.
+    async fn full(&self) {
+        self.consumer.pause();
+        assert!(self.scene.next_wave().await);
+        self.scene.until_sent(WAITING).await;
     }
 
     /// The broker is away: that is said, and cases are taken all the same.
@@ -93,9 +101,7 @@ async fn a_broker_is_restarted_twice_under_a_lane() {
     day.check_away().await;
     day.broker.up().await;
 
-    day.under_way().await;
-    day.consumer.pause();
-    day.scene.until_sent(WAITING).await;
+    day.full().await;
     day.broker.down().await;
     day.consumer.go_on();
     day.broker.up().await;
@@ -106,14 +112,17 @@ async fn a_broker_is_restarted_twice_under_a_lane() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_is_killed_under_a_lane() {
     let day = begun().await;
+    until("batches come", SOON, async || {
+        (day.scene.inbox.len() > 0).then_some(())
+    })
+    .await;
+    day.broker.write_down_its_queues().await;
     day.under_way().await;
     day.broker.kill().await;
     day.check_away().await;
     day.broker.up().await;
 
-    day.under_way().await;
-    day.consumer.pause();
-    day.scene.until_sent(WAITING).await;
+    day.full().await;
     day.broker.kill().await;
     day.consumer.go_on();
     day.broker.up().await;

@@ -28,12 +28,12 @@ async fn what_a_wiped_broker_lost_is_sent_again() {
     let case = scene.alert(at).await;
     let mut db = scene.house.connect().await;
 
-    assert!(scene.next_wave().await);
     until("batches come", SOON, async || {
         (scene.inbox.len() > 3).then_some(())
     })
     .await;
     consumer.pause();
+    assert!(scene.next_wave().await);
     scene.until_sent(WAITING).await;
     let lost = not_taken(&mut db).await;
     broker.wipe().await;

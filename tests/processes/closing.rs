@@ -23,26 +23,25 @@ const IN_FLIGHT: i64 = 16;
 async fn closed_in_the_middle_of_a_wave(kind: Kind) {
     let mut chance = StdRng::seed_from_u64(11);
     let house = House::new(kind, &[]).await;
-    let scene = Scene::new(house, People::around(12_000, 12, 1), &[1_500]);
+    // So slow that the queue and the app's hands are full long before everybody is told.
+    let scene = Scene::new(house, People::around(12_000, 12, 1), &[1_100]);
     let mut server = scene.house.server().await;
     let at = server.addresses;
     scene.register(at).await;
     let consumer = scene.consumer(at, 0);
 
-    let one = under_way(&scene, at, "Ann Reid").await;
-    // More batches are on their way than the app takes at a time.
+    let one = scene.alert_of(at, "Ann Reid", CENTRE).await;
+    scene.settle().await;
+    // It has acknowledged everything, so more is soon on its way than it takes at a time.
     consumer.pause();
-    let mut db = scene.house.connect().await;
-    until("batches that nobody acknowledges", SOON, async || {
-        let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
-        (db.number(sent).await > IN_FLIGHT + 4).then_some(())
-    })
-    .await;
+    assert!(scene.next_wave().await);
+    scene.until_sent(IN_FLIGHT + 4).await;
     let closed = scene.close(at, &one).await;
     consumer.go_on();
     let figure = |name: &str| closed["recall"][name].as_i64().unwrap();
     assert!(figure("withdrawn") > 0 && figure("recalls") > 0, "{closed}");
     let told_of_one = check_closed(&scene, &one).await;
+    let mut db = scene.house.connect().await;
     let held_back = "SELECT count(*) FROM batches WHERE reason = 'held_back'";
     assert!(
         db.number(held_back).await > 0,
