@@ -39,6 +39,7 @@ async fn a_case_is_closed_and_another_filed_while_the_broker_is_full() {
     fill(&broker, &scene, &server).await;
     let before = scene.inbox.len();
     let raised = tokio::time::sleep(RAISED);
+    scene.until_fanned_out().await;
     let closed = scene.close(at, &one).await;
     assert!(
         closed["recall"]["withdrawn"].as_i64().unwrap() > 0,

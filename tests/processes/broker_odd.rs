@@ -23,7 +23,12 @@ async fn a_queue_of_the_wrong_kind_is_named_and_hurts_one_app_only() {
         .queue_declare(queue.as_str().into(), classic, FieldTable::default())
         .await
         .unwrap();
-    let house = House::new(Kind::Postgres, &[(AMQP_URL, &host.url)]).await;
+    // A lane that is taken anew says anew what is wrong with its queue.
+    let settings = [
+        (AMQP_URL, host.url.as_str()),
+        ("HOMEWARD_DISPATCH__LANE_LEASE_S", "60"),
+    ];
+    let house = House::new(Kind::Postgres, &settings).await;
     let scene = Scene::new(house, People::around(4_000, 6, 2), &[20_000, 20_000]);
     let server = scene.house.server().await;
     let at = server.addresses;

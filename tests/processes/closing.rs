@@ -36,6 +36,7 @@ async fn closed_in_the_middle_of_a_wave(kind: Kind) {
     consumer.pause();
     assert!(scene.next_wave().await);
     scene.until_sent(IN_FLIGHT + 4).await;
+    scene.until_fanned_out().await;
     let closed = scene.close(at, &one).await;
     consumer.go_on();
     let figure = |name: &str| closed["recall"][name].as_i64().unwrap();

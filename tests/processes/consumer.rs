@@ -211,6 +211,8 @@ fn python(program: &str) -> Command {
 fn over_amqp(url: &str, app: &str) -> Command {
     let mut command = python("amqp_consumer.py");
     let prefetch = PREFETCH.to_string();
+    // However long a test pauses it, the broker does not take it for gone.
+    let url = format!("{url}?heartbeat=0");
     command
         .args(["--app", app, "--prefetch", &prefetch])
         .env("AMQP_URL", url);

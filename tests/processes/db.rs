@@ -111,6 +111,15 @@ impl Connection {
         self.rows::<(i64,)>(sql).await[0].0
     }
 
+    /// The same, also inside a transaction as it is now: PostgreSQL shows the activity of others as it was when
+    /// the transaction first asked.
+    pub async fn number_now(&mut self, sql: &str) -> i64 {
+        if let Self::Postgres(_) = self {
+            self.execute("SELECT pg_stat_clear_snapshot()").await;
+        }
+        self.number(sql).await
+    }
+
     /// The database's clock, in milliseconds since 1970.
     pub async fn now_ms(&mut self) -> i64 {
         let sql = match self {

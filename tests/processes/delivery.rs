@@ -2,7 +2,7 @@
 
 use crate::consumer::{Consumer, Inbox};
 use crate::db::Kind;
-use crate::house::{BATCH_PEOPLE, House};
+use crate::house::{BATCH_PEOPLE, House, SOON, until};
 use crate::on_both_databases;
 use crate::people::People;
 use crate::rate::check_rate;
@@ -60,8 +60,20 @@ async fn a_consumer_stops_after_so_many_batches_and_what_it_left_waits(kind: Kin
         .collect();
     assert_eq!(first.len(), 3);
 
-    let rest = Consumer::start_with(at, &scene.apps[0], &scene.inbox, &["--idle", "2"]);
+    let mut db = scene.house.connect().await;
+    let left = until("the rest is in the queue", SOON, async || {
+        let undone = "SELECT (SELECT count(*) FROM shards WHERE state = 'pending')
+            + (SELECT count(*) FROM batches WHERE state IN ('pending', 'sending'))";
+        let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
+        let (undone, sent) = (db.number(undone).await, db.number(sent).await);
+        (undone == 0 && sent > 0).then(|| sent.to_string())
+    })
+    .await;
+    let rest = Consumer::start_with(at, &scene.apps[0], &scene.inbox, &["--batches", &left]);
     assert_eq!(rest.ended().await, (Some(0), String::new()));
+    // Nothing is left, and that is the end.
+    let idle = Consumer::start_with(at, &scene.apps[0], &scene.inbox, &["--idle", "1"]);
+    assert_eq!(idle.ended().await, (Some(0), String::new()));
     let then = scene.inbox.ledger();
     assert_eq!(then.repeats, 0);
     assert!(

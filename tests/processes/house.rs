@@ -3,12 +3,16 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::db::{Connection, Db, Kind};
@@ -49,6 +53,40 @@ pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -
         }
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Counts how long this machine did not do what it was told, from the moment it is watched.
+pub struct Stalls {
+    total: Arc<Mutex<Duration>>,
+    _watching: JoinSet<()>,
+}
+
+impl Stalls {
+    /// How often a look is due, and how late one may come without being counted.
+    const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+    pub fn watch() -> Self {
+        let total: Arc<Mutex<Duration>> = Arc::default();
+        let (mut watching, sum) = (JoinSet::new(), Arc::clone(&total));
+        watching.spawn(async move {
+            loop {
+                let begun = Instant::now();
+                tokio::time::sleep(Self::LOOK_EVERY).await;
+                let late = begun.elapsed().saturating_sub(Self::LOOK_EVERY);
+                if late > Self::LOOK_EVERY {
+                    *sum.lock().unwrap() += late;
+                }
+            }
+        });
+        Self {
+            total,
+            _watching: watching,
+        }
+    }
+
+    pub fn total(&self) -> Duration {
+        *self.total.lock().unwrap()
     }
 }
 
@@ -204,11 +242,19 @@ impl Addresses {
     }
 }
 
-/// A free port outside the range that the kernel gives to outgoing connections: one of those could
-/// take it while the server that had it is being restarted.
+/// Ports for servers: outside the range that the kernel gives to outgoing connections, and that of
+/// `ops/services`. Either could take one while the server that had it is being restarted.
+const PORTS: Range<u16> = 20_000..26_000;
+/// So many were looked at; each test gets others.
+static PORTS_LOOKED_AT: AtomicU16 = AtomicU16::new(0);
+
 fn free_address() -> SocketAddr {
+    // Another run of these tests begins elsewhere.
+    let begin = u16::try_from(std::process::id() % 6_000).unwrap();
     loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(20_000..32_000)));
+        let next = begin.wrapping_add(PORTS_LOOKED_AT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + next % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(address).is_ok() {
             return address;
         }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::consumer::Handed;
 use crate::db::{Connection, Kind};
-use crate::house::{House, LATE, SHARD_LEASE_MS, SOON, Server, until};
+use crate::house::{House, LATE, SHARD_LEASE_MS, SOON, until};
 use crate::on_both_databases;
 use crate::people::People;
 use crate::scene::Scene;
@@ -21,27 +22,21 @@ on_both_databases! {
 const LEFT: &str = "SELECT (SELECT count(*) FROM shards WHERE state = 'pending')
     + (SELECT count(*) FROM waves WHERE state = 'waiting' AND due_at = 0)";
 
-/// Kills the server while it does what `sql` counts (0: it does not), in a world held still. Gives
-/// what was counted. If the server runs out of work before, there is more.
-async fn kill_while(
-    server: &mut Server,
-    scene: &Scene,
-    db: &mut Connection,
-    table: &str,
-    sql: &str,
-) -> i64 {
+/// Holds the world still while the server does what `sql` counts (0: it does not). Gives what was
+/// counted. If the server runs out of work before, there is more.
+async fn hold_while(scene: &Scene, db: &mut Connection, table: &str, sql: &str) -> i64 {
     // On PostgreSQL the server goes on as far as the lock; on SQLite nothing moves. There nobody
     // queues for the lock either, so the server needs longer until it has it again.
     let (look, go_on) = match db {
         Connection::Postgres(_) => (Duration::from_millis(30), Duration::from_millis(5)),
         Connection::Sqlite(_) => (Duration::ZERO, Duration::from_millis(30)),
     };
-    let counted = until(sql, LATE, async || {
+    until(sql, LATE, async || {
         db.freeze(table).await;
         let end = Instant::now() + look;
-        let mut counted = db.number(sql).await;
+        let mut counted = db.number_now(sql).await;
         while counted == 0 && Instant::now() < end {
-            counted = db.number(sql).await;
+            counted = db.number_now(sql).await;
         }
         if counted == 0 {
             let left = db.number(LEFT).await;
@@ -53,10 +48,7 @@ async fn kill_while(
         }
         (counted > 0).then_some(counted)
     })
-    .await;
-    server.kill();
-    db.thaw().await;
-    counted
+    .await
 }
 
 /// Shards that the server has in hand: on PostgreSQL its worker has written all but the last
@@ -88,11 +80,14 @@ async fn killed_in_the_middle_of_the_fan_out(kind: Kind) {
     let mut in_hand_when_killed = 0;
     for _ in 0..KILLS {
         let in_hand = in_hand(kind, db.now_ms().await);
-        in_hand_when_killed += kill_while(&mut server, &scene, &mut db, "shards", &in_hand).await;
+        in_hand_when_killed += hold_while(&scene, &mut db, "shards", &in_hand).await;
+        server.kill();
+        db.thaw().await;
         // All of a shard or nothing of it is there.
-        let told = "SELECT CAST(sum(people) AS BIGINT) FROM counts WHERE reason = 'told'";
+        let told =
+            "SELECT CAST(coalesce(sum(people), 0) AS BIGINT) FROM counts WHERE reason = 'told'";
         let told = db.number(told).await;
-        let in_batches = "SELECT CAST(sum(people) AS BIGINT) FROM batches";
+        let in_batches = "SELECT CAST(coalesce(sum(people), 0) AS BIGINT) FROM batches";
         let in_batches = db.number(in_batches).await;
         let listed = scene.told_list(&case.alert).await.len();
         assert_eq!((told, told), (in_batches, i64::try_from(listed).unwrap()));
@@ -132,10 +127,28 @@ async fn killed_between_claim_and_record(kind: Kind) {
     scene.all_waves().await;
     let mut db = scene.house.connect().await;
 
+    until("the consumer is there", SOON, async || {
+        (scene.inbox.len() > 0).then_some(())
+    })
+    .await;
+
     let mut sending = 0;
     for _ in 0..KILLS {
         let claimed = "SELECT count(*) FROM batches WHERE state = 'sending'";
-        sending += kill_while(&mut server, &scene, &mut db, "batches", claimed).await;
+        sending += hold_while(&scene, &mut db, "batches", claimed).await;
+        until(
+            "a batch is handed over and not recorded",
+            SOON,
+            async || {
+                let taken = scene.taken(&mut db).await;
+                let handed = scene.inbox.all();
+                let recorded = |one: &Handed| taken.contains(&one.batch_id);
+                handed.iter().any(|one| !recorded(one)).then_some(())
+            },
+        )
+        .await;
+        server.kill();
+        db.thaw().await;
         server.start(&scene.house).await;
         let before = scene.inbox.len();
         until("the consumer goes on", SOON, async || {

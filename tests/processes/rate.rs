@@ -21,24 +21,30 @@ pub async fn check_rate_with_breaks(
     let burst = rate.max(batch);
     let mut db = scene.house.connect().await;
     let sent = format!(
-        "SELECT sending_at, people FROM batches WHERE sending_at IS NOT NULL
+        "SELECT sending_at, made_at, people FROM batches WHERE sending_at IS NOT NULL
              AND app_id = (SELECT id FROM apps WHERE name = '{}') ORDER BY 1",
         app_name(app)
     );
-    let sent = db.rows::<(i64, i64)>(&sent).await;
-    let since = |ms: i64| f64::from(i32::try_from(ms - sent[0].0).unwrap()) / 1e3;
+    let sent = db.rows::<(i64, i64, i64)>(&sent).await;
+    let since = |ms: i64| f64::from(i32::try_from(ms - sent[0].1).unwrap()) / 1e3;
+    // The lane asks its limiter and then claims, which may take a while: it asked after the claim before,
+    // and after the batch was made.
+    let mut claims = (i64::MIN, i64::MIN);
     let sent: Vec<_> = sent
         .iter()
-        .map(|(ms, people)| (since(*ms), *people))
+        .map(|(at, made_at, people)| {
+            if *at > claims.1 {
+                claims = (claims.1, *at);
+            }
+            (since(claims.0.max(*made_at)), since(*at), *people)
+        })
         .collect();
-    // The lane reads the time of a batch from the database a moment before it asks its limiter.
-    let moment_s = 0.5;
-    check_windows("sent", &sent, rate, burst + rate * moment_s);
+    check_windows("sent", &sent, rate, burst);
 
     let handed = scene.inbox.all();
     let of_app = |one: &&Handed| one.tokens.iter().any(|token| app_of(token) == app);
     let handed: Vec<&Handed> = handed.iter().filter(of_app).collect();
-    let event = |one: &&Handed| (one.at, i64::try_from(one.people).unwrap());
+    let event = |one: &&Handed| (one.at, one.at, i64::try_from(one.people).unwrap());
     // A consumer that was held up finds as much more in its queue as that holds, and from a broker what
     // it had in hand already.
     let broker = scene.house.amqp_url().is_some();
@@ -58,11 +64,11 @@ pub async fn check_rate_with_breaks(
     check_windows("handed over", &all, rate, burst + queue + again);
 }
 
-/// `events`: when and how many, in order of time.
-fn check_windows(what: &str, events: &[(f64, i64)], rate: f64, burst: f64) {
-    for (first, (from, _)) in events.iter().enumerate() {
+/// `events`: from when and until when it may have been, and how many, in order of time.
+fn check_windows(what: &str, events: &[(f64, f64, i64)], rate: f64, burst: f64) {
+    for (first, (from, ..)) in events.iter().enumerate() {
         let mut people = 0.0;
-        for (to, more) in &events[first..] {
+        for (_, to, more) in &events[first..] {
             people += f64::from(i32::try_from(*more).unwrap());
             let (allowed, time) = (burst + rate * (to - from), to - from);
             assert!(

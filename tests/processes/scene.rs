@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::consumer::{Consumer, Inbox, Ledger};
-use crate::db::Kind;
+use crate::db::{Connection, Kind};
 use crate::house::{Addresses, House, LATE, SOON, until};
 use crate::people::{CENTRE, People, number_of};
 
@@ -85,6 +85,16 @@ impl Scene {
         until("batches that nobody acknowledges", SOON, async || {
             let sent = "SELECT count(*) FROM batches WHERE state = 'sent'";
             (db.number(sent).await >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until no shard is left to decide.
+    pub async fn until_fanned_out(&self) {
+        let mut db = self.house.connect().await;
+        until("the fan-out is done", SOON, async || {
+            let left = "SELECT count(*) FROM shards WHERE state = 'pending'";
+            (db.number(left).await == 0).then_some(())
         })
         .await;
     }
@@ -186,9 +196,15 @@ impl Scene {
 
     /// Lets the next wave of every alert be due now; says whether any waits. It would be in half an
     /// hour or two, and no setting changes that, since the delays are part of the model.
+    ///
+    /// A plan of more than a minute ago would be made anew first. How long a test has taken so far must not
+    /// decide about that, so its plans count as made a moment ago from now on.
     pub async fn next_wave(&self) -> bool {
         let mut db = self.house.connect().await;
-        let waiting = format!("state = 'waiting' AND due_at > {}", db.now_ms().await);
+        let now = db.now_ms().await;
+        db.execute(&format!("UPDATE plans SET made_at = {now} + 600000"))
+            .await;
+        let waiting = format!("state = 'waiting' AND due_at > {now}");
         let next = format!(
             "UPDATE waves SET due_at = 0 WHERE {waiting} AND number =
                  (SELECT min(number) FROM waves w WHERE w.alert_id = waves.alert_id AND {waiting})"
@@ -204,9 +220,14 @@ impl Scene {
     /// Lets something be due now: a wave, or if none waits, a sweep before its ten minutes are over.
     pub async fn more_work(&self) {
         if !self.next_wave().await {
-            let sweep = "UPDATE alerts SET next_sweep_at = 0 WHERE closed_at IS NULL";
-            self.house.connect().await.execute(sweep).await;
+            self.sweep().await;
         }
+    }
+
+    /// Lets the next sweep of every alert be due now.
+    pub async fn sweep(&self) {
+        let sweep = "UPDATE alerts SET next_sweep_at = 0 WHERE closed_at IS NULL";
+        self.house.connect().await.execute(sweep).await;
     }
 
     /// Waits until nothing is due, nothing is on its way, and the consumers have printed what they
@@ -223,21 +244,24 @@ impl Scene {
             (db.number(&undone).await == 0).then_some(())
         })
         .await;
+        let taken = self.taken(&mut db).await;
+        until("the consumers have printed everything", SOON, async || {
+            let ledger = self.inbox.ledger();
+            let printed = |id: &String| ledger.batches.contains_key(id);
+            taken.iter().all(printed).then_some(())
+        })
+        .await;
+    }
+
+    /// The batches that are recorded as taken.
+    pub async fn taken(&self, db: &mut Connection) -> BTreeSet<String> {
         let taken = match self.house.db.kind {
             Kind::Postgres => "SELECT CAST(id AS TEXT) FROM batches WHERE state = 'taken'",
             Kind::Sqlite => "SELECT hex(id) FROM batches WHERE state = 'taken'",
         };
         let taken = db.rows::<(String,)>(taken).await;
-        let taken: Vec<String> = taken
-            .iter()
-            .map(|(id,)| id.parse::<Uuid>().unwrap().to_string())
-            .collect();
-        until("the consumers have printed everything", SOON, async || {
-            let ledger = self.inbox.ledger();
-            let printed = |id| ledger.batches.contains_key(id);
-            taken.iter().all(printed).then_some(())
-        })
-        .await;
+        let id = |(id,): &(String,)| id.parse::<Uuid>().unwrap().to_string();
+        taken.iter().map(id).collect()
     }
 
     /// Checks all that must hold of an alert that has gone out in so many waves, with an audience

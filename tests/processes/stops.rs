@@ -50,7 +50,11 @@ fn endless_upload(scene: &Scene, at: Addresses) -> TcpStream {
 }
 
 async fn a_stopping_server_hands_back_what_it_has(kind: Kind) {
-    let settings = [("HOMEWARD_DISPATCH__SHARD_PEOPLE", "100")];
+    let settings = [
+        ("HOMEWARD_DISPATCH__SHARD_PEOPLE", "100"),
+        // So long that it does not lapse by itself meanwhile.
+        ("HOMEWARD_DISPATCH__LANE_LEASE_S", "60"),
+    ];
     let house = House::new(kind, &settings).await;
     let scene = Scene::new(house, People::around(16_000, 12, 1), &[1_500]);
     let mut server = scene.house.server().await;
@@ -109,6 +113,14 @@ async fn a_second_sigterm_ends_a_server_that_waits(kind: Kind) {
     // While the database answers nobody, work in hand cannot be handed back.
     let mut db = scene.house.connect().await;
     db.freeze("batches").await;
+    if kind == Kind::Postgres {
+        until("it waits for the database", SOON, async || {
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                AND application_name = 'homeward' AND wait_event_type = 'Lock'";
+            (db.number_now(waits).await > 0).then_some(())
+        })
+        .await;
+    }
     server.terminate();
     let early = Duration::from_secs(1);
     assert!(
@@ -118,8 +130,9 @@ async fn a_second_sigterm_ends_a_server_that_waits(kind: Kind) {
         "ended with work in hand"
     );
     server.terminate();
-    let status = server.ended(early).await;
+    let status = server.ended(SOON).await;
     assert_eq!(status.code(), Some(1));
+    assert!(server.log().contains("stopping at once"));
     db.thaw().await;
 
     server.start(&scene.house).await;

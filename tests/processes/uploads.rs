@@ -172,7 +172,7 @@ async fn killed_in_the_middle_and_sent_again(kind: Kind) {
     let lines = scene.lines(LINES);
     for _ in 0..3 {
         let before = registered(&mut db).await;
-        let stream = scene.begin(at, "", &lines);
+        let stream = scene.begin(at, "", &format!("{lines}\n"));
         until("some of it is there", SOON, async || {
             (registered(&mut db).await > before || before == LINES).then_some(())
         })
