@@ -144,7 +144,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn density_is_what_the_map_shows(
-        km in 0.05..6.0_f64, hours in 2.0..10.0_f64, ride in any::<bool>(), accuracy_m in prop_oneof![Just(0.0), 20.0..800.0_f64],
+        km in 0.052..6.0_f64, hours in 2.0..10.0_f64, ride in any::<bool>(), accuracy_m in prop_oneof![Just(0.0), 20.0..800.0_f64],
     ) {
         let transport = if ride { Transport::VehicleOrTransit } else { Transport::OnFoot };
         let inputs = PlanInputs { accuracy_m, transport, ..inputs(10) };
@@ -157,7 +157,7 @@ proptest! {
             let (inner, outer) = (km * 0.97, km * 1.03);
             (density, (within(outer) - within(inner)) / (PI * (outer * outer - inner * inner)))
         });
-        // The law has kinks where its density jumps.
+        // The law has kinks where its density jumps; the ring stays clear of the largest, the core's edge.
         prop_assert!((density / slope - 1.0).abs() < 0.35, "{density} {slope}");
     }
 

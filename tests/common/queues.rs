@@ -95,9 +95,15 @@ impl Rabbit {
 
     /// Loses the connections and makes them anew.
     pub async fn reconnect(&self) {
+        let before = self.wire.carried();
         self.wire.cut();
         self.connected(false).await;
         self.wire.mend();
+        // One may be back before another has noticed that it was gone.
+        until("three new connections", async || {
+            (self.wire.carried() >= before + 3).then_some(())
+        })
+        .await;
         self.connected(true).await;
     }
 

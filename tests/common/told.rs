@@ -94,6 +94,12 @@ impl House {
     /// Has a wave that waits go out now.
     pub async fn wave_now(&self, caller: &Caller, case: &str, wave: i64) {
         let alert: AlertId = caller.alert_of(case).await.parse().unwrap();
+        // As it was planned, however long the test has taken so far.
+        let fresh = format!(
+            "UPDATE plans SET made_at = {}",
+            self.now().await.as_millisecond()
+        );
+        self.database().execute(&fresh).await;
         let (mut tx, now) = self.begin().await;
         let mut wave = plans::lock_wave(&mut tx, alert, wave)
             .await

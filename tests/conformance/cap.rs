@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use homeward::alert::proto::v1::Kind;
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::{
     House, Inbox, Person, Rounds, ago, cell_at, disk, dispatch, filing, settled, text, until,
@@ -277,6 +277,12 @@ async fn what_expired_unsent_is_told_by_a_later_sweep(house: House) {
     until("the batches of the app that is away", async || {
         let me = away.get("/v1/apps/me").await.ok();
         (me["queue"]["sent"] == 10).then_some(())
+    })
+    .await;
+    until("the others to be recorded", async || {
+        let batches = dispatch(&operator, &case).await["batches"].clone();
+        let taken = |batch: &Value| batch["app"] == "Nearby" && batch["state"] == "taken";
+        batches.as_array()?.iter().any(taken).then_some(())
     })
     .await;
     operator.post("/v1/lanes/hold", &json!({})).await.ok();

@@ -48,7 +48,7 @@ async fn on_the_told_list(house: &House, alert: &str) -> u64 {
 
 async fn closed_while_it_is_fanned_out(house: House) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
-    let app = house.app("Nearby", 150).await;
+    let app = house.app("Nearby", 20).await;
     let settings = [
         ("dispatch.batch_people", "5"),
         ("dispatch.shard_people", "10"),

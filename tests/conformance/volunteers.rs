@@ -213,6 +213,8 @@ async fn a_dry_run_tells_nobody_and_says_what_will_be(house: House) {
     );
     house
         .serve(&[
+            // One shard after the other, as the dry run does.
+            ("dispatch.workers", "1"),
             ("dispatch.shard_people", "20"),
             ("dispatch.batch_people", "20"),
             ("cap.per_day", "1"),

@@ -90,11 +90,15 @@ impl People {
     /// How many in an area may not be told, under the reasons of the API.
     pub fn refused(&self, area: &[CellIndex]) -> Value {
         let count = |allows| self.within(area).filter(|one| one.allows == allows).count();
-        json!({
-            "opted_out": count(Allows::Nothing),
-            "muted": count(Allows::NothingToday),
-            "stale_position": count(Allows::Stale),
-        })
+        let reasons = [
+            ("opted_out", count(Allows::Nothing)),
+            ("muted", count(Allows::NothingToday)),
+            ("stale_position", count(Allows::Stale)),
+        ];
+        let reasons = reasons.into_iter().filter(|(_, people)| *people > 0);
+        reasons
+            .map(|(reason, people)| (reason.to_owned(), json!(people)))
+            .collect()
     }
 }
 
