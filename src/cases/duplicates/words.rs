@@ -40,18 +40,17 @@ fn parts_likeness(a: &[String], b: &[String]) -> Option<f64> {
     if a.is_empty() || b.is_empty() || latin(a) != latin(b) {
         return None;
     }
-    let (few, many) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let whole = strsim::jaro_winkler(&few.concat(), &many.concat());
-    let by_part: f64 = few.iter().map(|part| best(part, many)).sum();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a name has a few dozen parts at most"
-    )]
-    let by_part = by_part / few.len() as f64;
-    let by_part = if few.len() < many.len() {
-        by_part - PART_MISSING
+    // By their letters if they have as many: which was filed first does not matter.
+    let (few, many) = if (a.len(), a) <= (b.len(), b) {
+        (a, b)
     } else {
-        by_part
+        (b, a)
+    };
+    let whole = strsim::jaro_winkler(&few.concat(), &many.concat());
+    let by_part = if few.len() < many.len() {
+        all_among(few, many) - PART_MISSING
+    } else {
+        all_among(few, many).min(all_among(many, few))
     };
     // Joined words of different order are alike by chance: parts decide if there are several.
     Some(if few.len() > 1 {
@@ -61,11 +60,18 @@ fn parts_likeness(a: &[String], b: &[String]) -> Option<f64> {
     })
 }
 
-fn best(part: &str, others: &[String]) -> f64 {
-    others
-        .iter()
-        .map(|other| strsim::jaro_winkler(part, other))
-        .fold(0.0, f64::max)
+/// How well each of these parts is found among the others, on average.
+fn all_among(parts: &[String], others: &[String]) -> f64 {
+    let best = |part: &String| {
+        let alike = others.iter().map(|other| strsim::jaro_winkler(part, other));
+        alike.fold(0.0, f64::max)
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a name has a few dozen parts at most"
+    )]
+    let count = parts.len() as f64;
+    parts.iter().map(best).sum::<f64>() / count
 }
 
 /// How many of the words of two descriptions are the same, 0 to 1 (Dice); none if there are too few.
@@ -166,6 +172,15 @@ mod tests {
             assert_eq!(latin(letter), Some(latin_letters), "{letter}");
         }
         assert_eq!(latin('a'), None);
+    }
+
+    #[test]
+    fn two_parts_alike_are_not_found_in_one() {
+        let (alike, other) = (&["Abc Abd"], &["Abc Xyz"]);
+        let likeness = name_likeness(alike, other).unwrap();
+        assert!(likeness < 0.6, "{likeness}");
+        assert_eq!(name_likeness(other, alike), Some(likeness));
+        assert_eq!(name_likeness(&["Xyz Abc"], other), Some(1.0));
     }
 
     #[test]
