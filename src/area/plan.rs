@@ -184,7 +184,8 @@ pub fn plan(
         sightings,
         searches: map.searches,
         resolution: resolution.into(),
-        rest: 1.0 - waves.iter().map(|wave| wave.mass).sum::<f64>(),
+        // Where nothing is left, rounding may leave a little less.
+        rest: (1.0 - waves.iter().map(|wave| wave.mass).sum::<f64>()).max(0.0),
         waves,
         table_digest: table.digest().to_owned(),
     })

@@ -239,7 +239,7 @@ proptest! {
         let sum: f64 = plan.cells().map(|one| one.p).sum();
         prop_assert!((sum + plan.rest - 1.0).abs() < 1e-9);
         let masses: f64 = plan.waves.iter().map(|wave| wave.mass).sum();
-        prop_assert!((sum - masses).abs() < 1e-9 && masses >= 0.95 && plan.rest >= -1e-12);
+        prop_assert!((sum - masses).abs() < 1e-9 && masses >= 0.95 && plan.rest >= 0.0);
         let cells: std::collections::HashSet<Cell> = plan.cells().map(|one| one.cell).collect();
         prop_assert_eq!(cells.len(), plan.cells().count());
         prop_assert!(plan.cells().is_sorted_by(|a, b| a.p >= b.p));

@@ -121,8 +121,12 @@ impl Planner {
             alert.map_or(clock, |alert| alert.opened_at),
             clock,
         );
-        let next_due = || open.iter().map(|wave| wave.due_at).min();
-        let goes_on = (!is_news(because)).then(|| next_due().unwrap_or(clock));
+        let next_due = open.iter().map(|wave| wave.due_at).min();
+        let goes_on = !is_news(because);
+        let takes_back = matches!(
+            because,
+            PlanCause::SightingRejected | PlanCause::SightingWithdrawn
+        );
         let cells: Vec<Cell> = released
             .iter()
             .flat_map(|wave| wave.cells.iter().map(|(cell, _)| *cell))
@@ -137,13 +141,14 @@ impl Planner {
             asked_about,
             from: origin.from,
             now: clock,
+            next_due: next_due.unwrap_or(clock),
             goes_on,
             due_through: open
                 .iter()
-                .filter(|wave| goes_on.is_some() && wave.due_at <= clock)
+                .filter(|wave| goes_on && wave.due_at <= clock)
                 .map(|wave| wave.plan_wave)
                 .max(),
-            held_from: held_from(&open, goes_on.is_some()),
+            held_from: held_from(&open, goes_on || takes_back),
         };
         let (waves, released_mass) = schedule.next(&plan);
         let numbers = released.iter().chain(&open).map(|wave| wave.number);

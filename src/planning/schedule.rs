@@ -18,9 +18,11 @@ pub struct Schedule<'a> {
     pub from: Timestamp,
     /// Now; for a paused case, when it was paused.
     pub now: Timestamp,
-    /// If the waves go on as they were: when the first of those that are replaced is or was due, or now if
-    /// none is. Nothing goes out before, and what was due does not become due anew.
-    pub goes_on: Option<Timestamp>,
+    /// When the first of the waves that are replaced is or was due; now if none is.
+    pub next_due: Timestamp,
+    /// Whether the waves go on as they were: then nothing goes out before the next one would have, and what
+    /// was due does not become due anew.
+    pub goes_on: bool,
     /// The number in its plan of the last wave that was due already: it and those before stay due.
     pub due_through: Option<i64>,
     /// The number in its plan of the first wave that an operator holds back.
@@ -55,10 +57,14 @@ impl Schedule<'_> {
             let delay = SignedDuration::try_from(planned.delay).unwrap_or(SignedDuration::MAX);
             let by_delay = from.saturating_add(delay).unwrap_or(Timestamp::MAX);
             let was_due = self.due_through.is_some_and(|number| plan_wave <= number);
-            let due_at = match self.goes_on {
-                None => by_delay,
-                Some(next_due) if was_due || by_delay <= self.now => next_due,
-                Some(next_due) => by_delay.max(next_due),
+            let due_at = if !self.goes_on {
+                // What was overdue stays so; what only now turns out to be is due now, and waits for sightings
+                // that are being checked.
+                by_delay.max(self.next_due.min(self.now))
+            } else if was_due || by_delay <= self.now {
+                self.next_due
+            } else {
+                by_delay.max(self.next_due)
             };
             let held = self.held_from.is_some_and(|number| plan_wave >= number);
             let mass = cells.iter().map(|(_, p)| p).sum();
@@ -137,11 +143,12 @@ impl Released {
 }
 
 /// From which wave of a new plan on an operator's hold stays, given the waves that it replaces, in order. A
-/// hold on the first of them is one on whatever would go out in its place, if the waves go on.
+/// hold on the first of them is one on whatever goes out in its place, unless somebody learnt where the
+/// person is (`stays`).
 #[must_use]
-pub fn held_from(open: &[Wave], goes_on: bool) -> Option<i64> {
+pub fn held_from(open: &[Wave], stays: bool) -> Option<i64> {
     let is_held = |wave: &Wave| wave.state == WaveState::Held;
-    if goes_on && open.first().is_some_and(is_held) {
+    if stays && open.first().is_some_and(is_held) {
         return Some(1);
     }
     open.iter()
@@ -189,7 +196,8 @@ mod tests {
             released,
             from: at(0),
             now: at(now),
-            goes_on: None,
+            next_due: at(now),
+            goes_on: false,
             due_through: None,
             held_from,
         }
@@ -218,7 +226,14 @@ mod tests {
         assert_eq!(some.len(), 2);
         assert_eq!(some[0].plan_wave, 2);
         assert_eq!(some[0].cells.len(), plan.waves[1].cells.len() + 1);
-        assert_eq!((some[0].due_at, some[1].due_at), (at(30), at(120)));
+        assert_eq!((some[0].due_at, some[1].due_at), (at(40), at(120)));
+        // One that was overdue is not due anew.
+        let released = compact(&first[1..]);
+        let overdue = Schedule {
+            next_due: at(35),
+            ..schedule(&released, 40, None)
+        };
+        assert_eq!(overdue.next(&plan).0[0].due_at, at(35));
         let all: f64 = some.iter().map(|wave| wave.mass).sum();
         assert!((all + mass + plan.rest - 1.0).abs() < 1e-9);
         let everything: Vec<Cell> = plan.cells().map(|one| one.cell).collect();
@@ -258,7 +273,8 @@ mod tests {
         let plan = planned(Category::Dementia);
         let schedule = Schedule {
             due_through: Some(2),
-            goes_on: Some(at(3)),
+            next_due: at(3),
+            goes_on: true,
             ..schedule(&[], 5, None)
         };
         let (waves, _) = schedule.next(&plan);
@@ -270,7 +286,8 @@ mod tests {
     fn nothing_goes_out_before_the_next_wave_would_have() {
         let plan = planned(Category::Dementia);
         let schedule = Schedule {
-            goes_on: Some(at(30)),
+            next_due: at(30),
+            goes_on: true,
             ..schedule(&[], 10, None)
         };
         let (waves, _) = schedule.next(&plan);

@@ -13,6 +13,7 @@ const LON: f64 = -2.0943;
 
 conformance! {
     a_sighting_that_counts_no_more_holds_no_wave_back,
+    what_turns_out_to_be_overdue_waits_for_what_is_being_checked,
     a_correction_holds_no_wave_back,
     who_was_told_by_a_sweep_counts_from_then_on,
 }
@@ -119,6 +120,33 @@ async fn a_sighting_that_counts_no_more_holds_no_wave_back(house: House) {
     let replan = format!("/v1/cases/{case}/replan");
     operator.post(&replan, &json!({})).await.ok();
     assert_eq!(ahead(&house, &operator, &case).await, [120]);
+}
+
+async fn what_turns_out_to_be_overdue_waits_for_what_is_being_checked(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let mut report = filing(now, LAT, LON);
+    report["lkp"]["at"] = json!(ago(now, 90));
+    let case = agency.file(&report).await;
+    operator.verify(&case).await;
+    assert_eq!(ahead(&house, &operator, &case).await, [30, 120]);
+    pass(&house, 25).await;
+    let path = seen(&operator, &case, LAT + 0.013, LON, ago(now, 10)).await;
+    let accepted = json!({"state": "accepted", "credibility": 0.9});
+    operator.patch(&path, &accepted).await.ok();
+    assert_eq!(ahead(&house, &operator, &case).await, [30, 120]);
+    pass(&house, 25).await;
+    seen(&agency, &case, LAT + 0.02, LON, ago(now, 1)).await;
+    // Without the first sighting the second wave would have gone out twenty minutes ago.
+    let rejected = json!({"state": "rejected"});
+    operator.patch(&path, &rejected).await.ok();
+    until("a wave that waits for the other", async || {
+        let waves = dispatch(&operator, &case).await["waves"].clone();
+        let waits = |wave: &Value| wave["waits_for_sightings"]["sightings"] == 1;
+        waves.as_array()?.iter().any(waits).then_some(())
+    })
+    .await;
 }
 
 async fn a_correction_holds_no_wave_back(house: House) {
