@@ -280,7 +280,7 @@ async fn keep(
 }
 
 /// Whether it is news of where the person is: then what would have gone out by now, had it been known,
-/// goes out at once. Otherwise nothing goes out before the next wave would have.
+/// is due at once. Otherwise nothing goes out before the next wave would have.
 const fn is_news(cause: PlanCause) -> bool {
     match cause {
         PlanCause::Verified
