@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::sync::{Entry, without_conflict};
+use super::sync::Entry;
 use crate::model::AppId;
-use crate::store::{Store, StoreError, everybody};
+use crate::store::{Store, StoreError, everybody, without_conflict};
 
 /// What an upload named that broke off is kept so long: no upload goes on longer.
 const UPLOAD_LIFE: SignedDuration = SignedDuration::from_hours(48);

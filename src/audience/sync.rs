@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::persons;
 use crate::model::{AppId, CaseKind, Cell, PersonNumber, SubscriberFlags};
 use crate::store::uploads::{self, Known, SubscriberRow};
-use crate::store::{Cause, Store, StoreError};
+use crate::store::{Store, StoreError, without_conflict};
 
 /// Lines written in one transaction. Newcomers of a chunk are written in order of their cells, so
 /// that the more of them there are, the closer together neighbours lie in the table.
@@ -25,8 +25,6 @@ const PERSON_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// Keys of one person: by the secret in use and, while it is changed, by the other.
 const PERSON_KEYS: usize = 2;
-/// How often a chunk is tried again when another transaction was in its way.
-const TRIES: u32 = 5;
 
 /// One line of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,20 +267,6 @@ async fn try_write(store: &Store, ready: &Ready) -> Result<u64, StoreError> {
     persons::follow_keys(&mut tx, ready.app, &rows).await?;
     tx.commit().await?;
     Ok(changed)
-}
-
-/// Tries again, a few times, when another transaction was in the way.
-pub(super) async fn without_conflict<T, F>(step: impl Fn() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut tries = 1;
-    loop {
-        match step().await {
-            Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
-            result => return result,
-        }
-    }
 }
 
 /// Each token once, in order, as its newest entry says; of two of the same time the later line.

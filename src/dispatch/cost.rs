@@ -127,7 +127,8 @@ pub async fn widening_needs_approval(
     Ok(cost.needs_approval)
 }
 
-fn ranges(cells: &[(Cell, f64)]) -> Vec<CellRange> {
+/// The ranges of subscriber cells that these cells are.
+pub(super) fn ranges(cells: &[(Cell, f64)]) -> Vec<CellRange> {
     area::ranges(&cells.iter().map(|(cell, _)| *cell).collect::<Vec<_>>())
 }
 

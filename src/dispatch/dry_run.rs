@@ -6,17 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::cost::volunteers_hear_early;
+use super::cost::{ranges, volunteers_hear_early};
 use super::cut::{CutShard, cut};
 use super::decide::{Known, Room, blocks, decide};
 use super::fanout::{moment_of, people_of, room_of, tighter};
 use super::shards::{Likely, SoFar, share};
-use crate::area;
 use crate::audience::eligibility::{Moment, WEEK};
 use crate::config::Config;
-use crate::model::{
-    AlertId, App, AppId, CapBudget, Case, Cell, CellRange, PlanId, Reason, RoundKind, WaveState,
-};
+use crate::model::{AlertId, App, AppId, CapBudget, Case, PlanId, Reason, RoundKind, WaveState};
 use crate::planning::Draft;
 use crate::store::plans::{NewWave, Wave};
 use crate::store::reach::ShardTold;
@@ -101,8 +98,7 @@ impl Run<'_> {
             return Ok(Vec::new());
         };
         let shard_people = self.config.dispatch.shard_people;
-        let by_cell =
-            subscribers::count_by_cell(session, &ranges_of(&wave.cells), i64::MAX).await?;
+        let by_cell = subscribers::count_by_cell(session, &ranges(&wave.cells), i64::MAX).await?;
         let (shards, quotas) = match &mut self.so_far {
             Some(so_far) => {
                 so_far.released.push(released(self.alert, number, wave));
@@ -135,7 +131,7 @@ impl Run<'_> {
         {
             further.extend(&next.cells);
         }
-        let by_cell = subscribers::volunteers_by_cell(session, &ranges_of(&further)).await?;
+        let by_cell = subscribers::volunteers_by_cell(session, &ranges(&further)).await?;
         if !by_cell.is_empty() {
             let kind = RoundKind::Volunteers;
             let shards = cut(&further, &by_cell, shard_people);
@@ -236,8 +232,4 @@ fn released(alert: AlertId, number: i64, wave: &NewWave) -> Wave {
         approved_by: None,
         released_at: None,
     }
-}
-
-fn ranges_of(cells: &[(Cell, f64)]) -> Vec<CellRange> {
-    area::ranges(&cells.iter().map(|(cell, _)| *cell).collect::<Vec<_>>())
 }

@@ -25,14 +25,12 @@ use crate::keys::{self, RateLimits};
 use crate::model::{AppId, BatchId, Holder};
 use crate::queue::{Delivery, Next, Subscription};
 use crate::store::handed::HandOn;
-use crate::store::{Cause, Store, StoreError, handed};
+use crate::store::{Store, StoreError, handed, without_conflict};
 
 /// Unacknowledged batches of a stream that does not say how many it can take.
 const IN_FLIGHT: u32 = 16;
 /// Most unacknowledged batches of a stream.
 const IN_FLIGHT_MAX: u32 = 1_000;
-/// How often a record is tried again when another transaction was in its way.
-const TRIES: u32 = 5;
 /// How often an open stream's key is looked up again: a withdrawn key ends it at most so long after.
 const KEY_CHECK_EVERY: Duration = Duration::from_mins(1);
 /// How long a stream may take to say hello.
@@ -314,13 +312,8 @@ impl Consumer {
 
     /// Records what became of a batch, trying again when another transaction was in the way.
     async fn record(&self, id: BatchId, fate: Fate) -> Result<(), Status> {
-        let mut tries = 1;
-        loop {
-            match self.record_once(id, fate).await {
-                Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
-                result => return result.map_err(|error| unavailable(&error)),
-            }
-        }
+        let recorded = without_conflict(|| self.record_once(id, fate)).await;
+        recorded.map_err(|error| unavailable(&error))
     }
 
     async fn record_once(&self, id: BatchId, fate: Fate) -> Result<(), StoreError> {

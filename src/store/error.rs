@@ -11,6 +11,27 @@ pub struct StoreError {
     source: sqlx::Error,
 }
 
+/// How often something is tried before a conflict is handed on.
+const TRIES: u32 = 5;
+
+/// Does something in a transaction of its own, and tries again, a few times, when another transaction was
+/// in the way.
+///
+/// # Errors
+/// Those of `step`; [`Cause::Conflict`] if another was in the way each time.
+pub async fn without_conflict<T, F>(step: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut tries = 1;
+    loop {
+        match step().await {
+            Err(error) if error.cause() == Cause::Conflict && tries < TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
 /// What a caller can do about a [`StoreError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {

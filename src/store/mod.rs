@@ -81,7 +81,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection, PgPool, SqlitePool};
 
-pub use error::{Cause, StoreError};
+pub use error::{Cause, StoreError, without_conflict};
 use session::{PostgresSession, SqliteSession};
 pub use session::{Session, Tx};
 

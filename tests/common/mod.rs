@@ -37,7 +37,7 @@ pub use database::Fresh;
 pub use inbox::{Inbox, Stream, client, tokens_of, with_key};
 pub use people::{Person, cell_at, disk};
 pub use rest::{Answer, CHECKS, Caller, ago, filing};
-pub use told::{Rounds, dispatch, settled};
+pub use told::{Rounds, dispatch, settled, taken_by};
 
 /// How long anything that has to happen may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);

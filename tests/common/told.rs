@@ -20,6 +20,16 @@ pub async fn dispatch(caller: &Caller, case: &str) -> Value {
         .unwrap_or_default()
 }
 
+/// Waits until it is recorded that an app has a batch of the newest alert.
+pub async fn taken_by(caller: &Caller, case: &str, app: &str) {
+    until("a batch to be recorded as taken", async || {
+        let batches = dispatch(caller, case).await["batches"].clone();
+        let taken = |batch: &Value| batch["app"] == app && batch["state"] == "taken";
+        batches.as_array()?.iter().any(taken).then_some(())
+    })
+    .await;
+}
+
 /// Waits until all rounds released so far are fanned out and all their batches have come to rest;
 /// gives the newest alert's dispatch.
 pub async fn settled(caller: &Caller, case: &str) -> Value {

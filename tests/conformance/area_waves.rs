@@ -3,7 +3,7 @@
 use h3o::Resolution;
 use homeward::alert::proto::v1::Kind;
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::area::{crowd, happened, plan, seen};
 use crate::common::{
@@ -19,6 +19,7 @@ conformance! {
     a_stream_of_sightings_holds_no_wave_for_ever,
     a_due_wave_is_planned_anew_and_goes_out,
     an_operators_hold_outlives_a_new_plan,
+    a_sighting_taken_back_sends_nothing_past_a_hold,
     a_pause_moves_the_waves_of_a_new_plan_too,
     a_budget_goes_to_the_likeliest,
     who_is_in_despair_is_for_volunteers,
@@ -102,7 +103,7 @@ async fn a_stream_of_sightings_holds_no_wave_for_ever(house: House) {
     }
     until("the second wave", async || {
         let states = dispatch(&operator, &case).await["waves"].clone();
-        let released = |wave: &&serde_json::Value| wave["state"] == "released";
+        let released = |wave: &&Value| wave["state"] == "released";
         (states.as_array()?.iter().filter(released).count() == 2).then_some(())
     })
     .await;
@@ -237,6 +238,31 @@ async fn an_operators_hold_outlives_a_new_plan(house: House) {
     assert_eq!(waves[2]["state"], "waiting");
 }
 
+/// What the newest plan would send near the last known position instead was not let go by anybody.
+async fn a_sighting_taken_back_sends_nothing_past_a_hold(house: House) {
+    let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
+    house.serve(&[]).await;
+    let now = house.now().await;
+    let case = agency.file(&filing(now, LAT, LON)).await;
+    let sighting = seen(&operator, &case, LAT + 0.013, LON, ago(now, 5)).await;
+    let decide = async |decision: Value| operator.patch(&sighting, &decision).await.ok();
+    decide(json!({"state": "accepted", "credibility": 0.95})).await;
+    operator.verify(&case).await;
+    let waves = async || dispatch(&operator, &case).await["waves"].clone();
+    until("the first wave", async || {
+        (waves().await[0]["state"] == "released").then_some(())
+    })
+    .await;
+    let hold = format!("/v1/cases/{case}/waves/2/hold");
+    operator.post(&hold, &json!({})).await.ok();
+    decide(json!({"state": "rejected"})).await;
+    let waves = waves().await;
+    let open = &waves.as_array().unwrap()[1..];
+    let first = plan(&operator, &case).await["waves"][0].clone();
+    assert_eq!(first["number"], 1, "it has cells that have not gone out");
+    assert!(open.iter().all(|wave| wave["state"] == "held"), "{waves:#}");
+}
+
 async fn a_pause_moves_the_waves_of_a_new_plan_too(house: House) {
     let (agency, operator) = (house.agency("Grampian").await, house.operator("Ann").await);
     house.serve(&[]).await;
@@ -265,7 +291,7 @@ async fn a_pause_moves_the_waves_of_a_new_plan_too(house: House) {
         "nothing goes out while it is paused"
     );
     agency.step(&case, "resume").await.ok();
-    let due = |wave: &serde_json::Value| text(wave, "/due_at").parse::<jiff::Timestamp>().unwrap();
+    let due = |wave: &Value| text(wave, "/due_at").parse::<jiff::Timestamp>().unwrap();
     let after = dispatch(&operator, &case).await["waves"].clone();
     let next = due(&after[2]).duration_since(house.now().await);
     let half = SignedDuration::from_mins(30);

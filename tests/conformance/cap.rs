@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use homeward::alert::proto::v1::Kind;
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::{
-    House, Inbox, Person, Rounds, ago, cell_at, disk, dispatch, filing, settled, text, until,
+    House, Inbox, Person, Rounds, ago, cell_at, disk, dispatch, filing, settled, taken_by, text,
+    until,
 };
 
 const LAT: f64 = 57.1497;
@@ -279,12 +280,7 @@ async fn what_expired_unsent_is_told_by_a_later_sweep(house: House) {
         (me["queue"]["sent"] == 10).then_some(())
     })
     .await;
-    until("the others to be recorded", async || {
-        let batches = dispatch(&operator, &case).await["batches"].clone();
-        let taken = |batch: &Value| batch["app"] == "Nearby" && batch["state"] == "taken";
-        batches.as_array()?.iter().any(taken).then_some(())
-    })
-    .await;
+    taken_by(&operator, &case, "Nearby").await;
     operator.post("/v1/lanes/hold", &json!({})).await.ok();
     let database = house.database();
     let unsent = "UPDATE batches SET state = 'pending', sending_at = NULL, sent_at = NULL

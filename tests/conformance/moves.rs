@@ -3,10 +3,10 @@
 use homeward::alert::proto::v1::Kind;
 use homeward::model::{AlertId, CapBudget, PersonNumber};
 use homeward::store::told;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::{
-    House, Inbox, Person, Rounds, ago, cell_at, dispatch, filing, settled, text, until,
+    House, Inbox, Person, Rounds, ago, cell_at, dispatch, filing, settled, taken_by, text, until,
 };
 
 const LAT: f64 = 57.1497;
@@ -102,12 +102,7 @@ async fn whoever_was_told_by_another_number_stays_told(house: House) {
     ])
     .await;
     // The batch of the app that is away is as good as never sent, and its time is over.
-    until("the others to be recorded", async || {
-        let batches = dispatch(&operator, &case).await["batches"].clone();
-        let taken = |batch: &Value| batch["app"] == "Nearby" && batch["state"] == "taken";
-        batches.as_array()?.iter().any(taken).then_some(())
-    })
-    .await;
+    taken_by(&operator, &case, "Nearby").await;
     operator.post("/v1/lanes/hold", &json!({})).await.ok();
     let over =
         "UPDATE batches SET state = 'pending', sending_at = NULL, sent_at = NULL, expires_at = 1
